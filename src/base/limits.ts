@@ -1,0 +1,73 @@
+/** Every bound of the system, with its unit and its reason. What is not bounded here is bounded by one of these. */
+export const LIMITS = {
+  /** Bytes of one message body: RocketMQ's maxMessageSize, counted on the body alone. */
+  messageBodyBytes: 4 * 1024 * 1024,
+  /** Bytes of all names and values of a message's properties, keys and tag: RocketMQ proxy's limit. */
+  messagePropertiesBytes: 16 * 1024,
+  /** Properties of one message: RocketMQ proxy's limit. */
+  messageProperties: 128,
+  /** Messages in one send. */
+  batchMessages: 1000,
+  /** Bytes of all bodies of one send. */
+  batchBytes: 4 * 1024 * 1024,
+  /** Bytes of a JSON request that sends: base64 and escapes make a 4 MiB body longer. */
+  sendRequestBytes: 8 * 1024 * 1024,
+  /** Bytes of any other request body: the largest resource is far below it. */
+  adminRequestBytes: 64 * 1024,
+  /** Levels of JSON: deeper documents only serve attacks. */
+  jsonDepth: 32,
+  /** Bytes of request line and headers together. */
+  headerBytes: 16 * 1024,
+  /** Characters of a request's path and query. */
+  uriCharacters: 8 * 1024,
+  /** Parameters in a query. */
+  queryParameters: 256,
+  /** Characters of a cursor (api.md, rule 6). */
+  cursorCharacters: 4096,
+  /** Open connections of one listener: each costs a file descriptor and about 20 KiB. */
+  connections: 20_000,
+  /** Requests on one connection before it is closed, so that load balancers can even out. */
+  requestsPerConnection: 100_000,
+  /** Polls parked in one process: each holds a connection and a few objects. */
+  parkedPolls: 10_000,
+  /** Polls parked on one group: a group cannot have more useful consumers than this. */
+  parkedPollsPerGroup: 1024,
+  /** Longest wait of a poll, milliseconds. */
+  waitMs: 30_000,
+  /** Messages in one poll's answer. */
+  pollMessages: 1000,
+  /** Index entries one poll looks at before it answers with what it found (architecture.md, Groups). */
+  pollEntries: 10_000,
+  /** Commands in one turn of the writer. */
+  turnCommands: 1024,
+  /** Bytes in one turn of the writer, so that a sync stays short. */
+  turnBytes: 8 * 1024 * 1024,
+  /** Bytes of commands that wait unconfirmed; over it new ones are refused before they are written. */
+  pendingBytes: 64 * 1024 * 1024,
+  /** Bytes of recent messages kept in memory for consumers that keep up. */
+  tailBytes: 128 * 1024 * 1024,
+  /** Reads from disk under way at once in the whole process: more starve the writer (measured, architecture.md). */
+  diskReads: 3,
+  /** Reads from disk that may wait for their turn. */
+  diskReadsWaiting: 20_000,
+  /** Topics of a broker: all are held in memory. */
+  topics: 20_000,
+  /** Queues of one topic on one broker. */
+  queuesPerTopic: 1024,
+  /** Queues of a broker: each costs a few hundred bytes of memory. */
+  queues: 200_000,
+  /** Consumer groups of a broker. */
+  groups: 20_000,
+  /** Members of one group. */
+  consumersPerGroup: 1024,
+  /** Declared tags of a topic. */
+  declaredTags: 1000,
+  /** Tags counted per topic: the most used ones (api.md, Operations). */
+  countedTags: 1000,
+  /** Time an Idempotency-Key is remembered, milliseconds (api.md, rule 10). */
+  idempotencyMs: 10 * 60_000,
+  /** Keyed sends under way at once. */
+  keyedSends: 10_000,
+  /** Bytes of a registration at a NameServer: about 60,000 topics (RocketMQ's frame cap is 16 MiB, too). */
+  registrationBytes: 16 * 1024 * 1024,
+} as const;

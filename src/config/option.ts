@@ -1,0 +1,334 @@
+/**
+ * Every option, described once. Flags, environment names, YAML keys, validation, help, the printed configuration and the
+ * types of the configurations all come from this table. The key is the YAML key; `portOf` would be `--port-of` and
+ * `GANTRY_PORT_OF`.
+ */
+import { LIMITS } from '../base/limits';
+import * as kinds from './kinds';
+import type { Kind } from './kinds';
+
+/** What one process is (architecture.md, Programs). */
+export const ROLES = ['standalone', 'nameserver', 'broker'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** The chapters of the help and of the printed configuration, in their order. */
+export const GROUPS = [
+  'Network',
+  'Names',
+  'Storage',
+  'Retention',
+  'NameServer and registration',
+  'Bounds',
+  'Process',
+] as const;
+
+interface Description<R extends Role> {
+  readonly group: (typeof GROUPS)[number];
+  readonly roles: readonly R[];
+  /** What it does, one sentence. */
+  readonly help: string;
+  /** Why it exists or why the default is what it is. */
+  readonly reason: string;
+}
+
+/** An option whose value is a T (`undefined` among them: it may be left unset) for the roles R. */
+export interface Option<T = unknown, R extends Role = Role> extends Description<R> {
+  readonly kind: Kind<T>;
+  readonly default: T;
+  /** Defaults of single roles. */
+  readonly defaultFor: { readonly [role in Role]?: T };
+  /** What happens when it is unset, for options that may be. */
+  readonly unset: string;
+}
+
+type WithDefault<T, R extends Role> = Description<R> &
+  Pick<Option<T, R>, 'kind'> & {
+    readonly default: NoInfer<T>;
+    readonly defaultFor?: { readonly [role in Role]?: NoInfer<T> };
+  };
+
+function option<T, const R extends Role>(description: WithDefault<T, R>): Option<T, R> {
+  return { defaultFor: {}, unset: '', ...description };
+}
+
+function optional<T, const R extends Role>(
+  description: Description<R> & { readonly kind: Kind<T>; readonly unset: string },
+): Option<T | undefined, R> {
+  return { default: undefined, defaultFor: {}, ...description };
+}
+
+const BROKERS = ['standalone', 'broker'] as const;
+const NAMESERVERS = ['standalone', 'nameserver'] as const;
+const DAY_MS = 24 * 60 * 60_000;
+const MIB = 1024 * 1024;
+
+export const OPTIONS = {
+  host: option({
+    group: 'Network',
+    roles: ROLES,
+    kind: kinds.host,
+    default: '127.0.0.1',
+    help: 'Address to listen on.',
+    reason:
+      'Nothing is authenticated, so only this machine is let in unless you say otherwise (0.0.0.0 or :: for all).',
+  }),
+  port: option({
+    group: 'Network',
+    roles: ROLES,
+    kind: kinds.port,
+    default: 8080,
+    defaultFor: { nameserver: 9876 },
+    help: 'Port of the HTTP front, or of the NameServer in that role; 0 takes any free one.',
+    reason: 'The ports people know: 8080 for HTTP, 9876 for the NameServer of RocketMQ.',
+  }),
+  nameserverPort: option({
+    group: 'Network',
+    roles: ['standalone'],
+    kind: kinds.port,
+    default: 9876,
+    help: 'Port of the NameServer in the same process; 0 takes any free one.',
+    reason: 'Other brokers can register with it, too.',
+  }),
+  advertise: optional({
+    group: 'Network',
+    roles: BROKERS,
+    kind: kinds.hostPort,
+    unset: 'host:port, or worked out at start when the host is 0.0.0.0 or :: or the port is 0',
+    help: 'Address that is registered with the NameServers and that others call.',
+    reason: 'Inside a container or behind NAT, the address to listen on is not the one to call.',
+  }),
+  corsOrigins: option({
+    group: 'Network',
+    roles: ROLES,
+    kind: kinds.list(kinds.origin, 0),
+    default: [],
+    help: 'Web origins, besides its own, whose pages may call this process.',
+    reason: 'Any page you visit could call a broker on your machine: other origins get 403 unless they are named here.',
+  }),
+
+  name: option({
+    group: 'Names',
+    roles: BROKERS,
+    kind: kinds.resourceName,
+    default: 'broker-a',
+    help: "Name of the broker's group: one name for a master and its slaves.",
+    reason: 'Routes, queues and consumers name the broker by it, so it outlives addresses.',
+  }),
+  brokerId: option({
+    group: 'Names',
+    roles: BROKERS,
+    kind: kinds.integer(1, 1000),
+    default: 1,
+    help: 'Number of this member in its group, for ever.',
+    reason: 'Id 0 is no member: routes give it to whoever is the master.',
+  }),
+  cluster: option({
+    group: 'Names',
+    roles: BROKERS,
+    kind: kinds.resourceName,
+    default: 'DefaultCluster',
+    help: 'Cluster the broker registers in.',
+    reason: "RocketMQ's default name.",
+  }),
+
+  data: option({
+    group: 'Storage',
+    roles: BROKERS,
+    kind: kinds.folder,
+    default: './data',
+    help: 'Folder of the journal and the tables.',
+    reason: 'One process per folder: a second one is refused.',
+  }),
+  flush: option({
+    group: 'Storage',
+    roles: BROKERS,
+    kind: kinds.oneOf('sync', 'async'),
+    default: 'sync',
+    help: 'sync: a send is answered when the disk has it. async: it is answered earlier, and a power cut or a crash of the machine loses what was answered since the last sync, up to --flush-interval-ms and the time of one sync.',
+    reason: 'Many sends share one sync, so sync costs little behind HTTP.',
+  }),
+  flushIntervalMs: option({
+    group: 'Storage',
+    roles: BROKERS,
+    kind: kinds.milliseconds(1, 60_000),
+    default: 200,
+    help: 'Time between two syncs with --flush async; no effect otherwise.',
+    reason: 'It is the loss window you choose.',
+  }),
+  acceptDataLoss: optional({
+    group: 'Storage',
+    roles: BROKERS,
+    kind: kinds.integer(0, Number.MAX_SAFE_INTEGER),
+    unset: 'refuses to start on lost data',
+    help: 'Start although acknowledged data is lost, at exactly the journal index that the refusal to start named.',
+    reason: 'Loss is accepted once, by someone who saw it: the index keeps the option from accepting the next loss.',
+  }),
+
+  retentionMs: option({
+    group: 'Retention',
+    roles: BROKERS,
+    kind: kinds.milliseconds(1, 36_500 * DAY_MS),
+    default: 72 * 60 * 60_000,
+    help: 'Age at which messages are trimmed, consumed or not.',
+    reason: "72 hours, RocketMQ's fileReservedTime.",
+  }),
+  retentionCheckMs: option({
+    group: 'Retention',
+    roles: BROKERS,
+    kind: kinds.milliseconds(10, DAY_MS),
+    default: 10_000,
+    help: 'Time between two looks at ages and at the disk.',
+    reason: "RocketMQ's cleanResourceInterval.",
+  }),
+  diskForceTrimRatio: option({
+    group: 'Retention',
+    roles: BROKERS,
+    kind: kinds.ratio(0.01, 0.99),
+    default: 0.85,
+    help: 'Share of the disk in use above which the oldest messages are trimmed before their age.',
+    reason: "RocketMQ's diskSpaceCleanForciblyRatio. Losing the oldest is better than refusing the newest.",
+  }),
+  diskRefuseRatio: option({
+    group: 'Retention',
+    roles: BROKERS,
+    kind: kinds.ratio(0.01, 0.99),
+    default: 0.9,
+    help: 'Share of the disk in use above which sends are refused (DISK_FULL).',
+    reason: "RocketMQ's diskSpaceWarningLevelRatio. Consuming and trimming need room to write, too.",
+  }),
+
+  nameservers: option({
+    group: 'NameServer and registration',
+    roles: ['broker'],
+    kind: kinds.list(kinds.serverUrl, 1),
+    default: ['http://127.0.0.1:9876'],
+    help: 'NameServers; the broker registers with all of them.',
+    reason: 'NameServers know nothing of each other, so a broker must know each.',
+  }),
+  heartbeatMs: option({
+    group: 'NameServer and registration',
+    roles: BROKERS,
+    kind: kinds.milliseconds(10, DAY_MS),
+    default: 30_000,
+    help: 'Time between two heartbeats to every NameServer; changes are told at once.',
+    reason: "RocketMQ's registerNameServerPeriod.",
+  }),
+  nameserverScanMs: option({
+    group: 'NameServer and registration',
+    roles: NAMESERVERS,
+    kind: kinds.milliseconds(10, DAY_MS),
+    default: 10_000,
+    help: 'Time between two scans for brokers that fell silent.',
+    reason: 'Liveness is judged when routes are read; the scan only frees memory and logs.',
+  }),
+  brokerExpiryMs: option({
+    group: 'NameServer and registration',
+    roles: NAMESERVERS,
+    kind: kinds.milliseconds(10, DAY_MS),
+    default: 120_000,
+    help: 'Silence after which a broker is dropped; longer than --heartbeat-ms of every broker, better more than twice it.',
+    reason: 'Four heartbeats, as in RocketMQ: one lost heartbeat must not take a broker out of the routes.',
+  }),
+  nameserverStartingMs: option({
+    group: 'NameServer and registration',
+    roles: NAMESERVERS,
+    kind: kinds.milliseconds(0, DAY_MS),
+    default: 35_000,
+    help: 'Time after start in which unknown topics are answered 503 STARTING, not 404; in a standalone it ends as soon as its own broker has registered.',
+    reason: 'One heartbeat and a little: until then not every broker has had its turn to register.',
+  }),
+
+  defaultQueues: option({
+    group: 'Bounds',
+    roles: BROKERS,
+    kind: kinds.integer(1, LIMITS.queuesPerTopic, 'queues'),
+    default: 8,
+    help: 'Read and write queues of a new topic on each broker when its creator names no number.',
+    reason: "RocketMQ's defaultTopicQueueNums; it bounds how many consumers of a group have work.",
+  }),
+  maxParkedPolls: option({
+    group: 'Bounds',
+    roles: BROKERS,
+    kind: kinds.integer(1, 1_000_000, 'polls'),
+    default: LIMITS.parkedPolls,
+    help: 'Polls that may wait at once; more are answered 429 with Retry-After.',
+    reason: 'Each holds a connection and a few objects.',
+  }),
+  maxConnections: option({
+    group: 'Bounds',
+    roles: ROLES,
+    kind: kinds.integer(1, 1_000_000, 'connections'),
+    default: LIMITS.connections,
+    help: 'Open connections of one port; more are closed at once.',
+    reason: 'Each costs a file descriptor (see ulimit -n) and about 20 KiB.',
+  }),
+  tailBytes: option({
+    group: 'Bounds',
+    roles: BROKERS,
+    kind: kinds.bytes(MIB, 64 * 1024 * MIB),
+    default: LIMITS.tailBytes,
+    help: 'Memory for recent messages; consumers that keep up are served from it.',
+    reason: 'They cause no disk read, which would slow the writer.',
+  }),
+
+  drainMs: option({
+    group: 'Process',
+    roles: ROLES,
+    kind: kinds.milliseconds(0, 10 * 60_000),
+    default: 5000,
+    help: 'Time from SIGTERM or SIGINT, when /readyz turns 503, until the ports close.',
+    reason: 'Load balancers need that long to look away.',
+  }),
+  logLevel: option({
+    group: 'Process',
+    roles: ROLES,
+    kind: kinds.oneOf('fatal', 'error', 'warn', 'info', 'debug', 'silent'),
+    default: 'info',
+    help: 'Least severe lines to log, as JSON on standard error.',
+    reason: 'info has one line per change of state and none per message.',
+  }),
+};
+
+/** The YAML key of an option, its one name in the code. */
+export type Key = keyof typeof OPTIONS;
+
+type ValueOf<K extends Key> = (typeof OPTIONS)[K] extends Option<infer T> ? T : never;
+type RolesOf<K extends Key> = (typeof OPTIONS)[K]['roles'][number];
+
+/** The values of all options that apply to the role, or to each of the roles, R. */
+export type OptionsOf<R extends Role> = { readonly [K in Key as [R] extends [RolesOf<K>] ? K : never]: ValueOf<K> };
+
+/** Values by key, of whichever options have one. */
+export type Values = { readonly [K in Key]?: ValueOf<K> };
+
+/** All keys, in the table's order. */
+export const KEYS = Object.keys(OPTIONS) as readonly Key[];
+
+/** The description of one option, its type of value forgotten. */
+export function optionOf(key: Key): Option {
+  return OPTIONS[key];
+}
+
+export function isKey(text: string): text is Key {
+  return Object.hasOwn(OPTIONS, text);
+}
+
+export function appliesTo(key: Key, role: Role): boolean {
+  return optionOf(key).roles.includes(role);
+}
+
+/** What the option is in a process of this role when nobody sets it. */
+export function defaultOf(key: Key, role: Role): unknown {
+  const { defaultFor, default: common } = optionOf(key);
+  return defaultFor[role] ?? common;
+}
+
+/** `--nameserver-port` for `nameserverPort`. */
+export function flagOf(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** `GANTRY_NAMESERVER_PORT` for `nameserverPort`. */
+export function environmentNameOf(key: string): string {
+  return `GANTRY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
