@@ -1,0 +1,256 @@
+/**
+ * A broker's conversation with one NameServer. One exchange at a time, each chosen from what this NameServer last
+ * acknowledged: nothing known → FULL, an older state → CHANGES, the present one → HEARTBEAT. Links know nothing of each
+ * other, so a slow or dead NameServer delays nobody else.
+ *
+ * What always holds: `#acknowledged` is a state the NameServer has confirmed, and `#pending` names every topic that
+ * changed after that state was described. A failed exchange may have been applied or not: the next CHANGES from the old
+ * state is then answered `known: false`, and a FULL one follows.
+ */
+import type { Clock } from '../base/clock';
+import { GantryError } from '../base/errors';
+import type { Log } from '../base/log';
+import { sameVersion, type DataVersion, type Registration, type RegistrationAnswer } from '../nameserver/route';
+import { withDeadline } from './deadline';
+import type { NameserverPeer } from './nameserverPeer';
+
+/** Names remembered for a NameServer that does not answer; with more, it gets everything again. */
+const PENDING_NAMES = 1_000;
+
+export interface NameserverStatus {
+  readonly address: string;
+  /** True if the last call was answered, be it by a refusal. False before the first answer. */
+  readonly reachable: boolean;
+  /** Wall clock of the last acknowledged registration or heartbeat, milliseconds. */
+  readonly lastRegistrationTimestamp?: number;
+  /** Why the last call failed; absent after an acknowledged one. */
+  readonly lastError?: string;
+}
+
+export interface LinkTimes {
+  /** Milliseconds between an acknowledgement and the next heartbeat. */
+  readonly heartbeatMs: number;
+  /** Milliseconds one call may take. */
+  readonly callMs: number;
+  /** Milliseconds before the first repetition of a failed call; doubles up to `retryMaxMs`. */
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+  /** Milliseconds `stop` may take, a call under way included. */
+  readonly stopMs: number;
+}
+
+export interface LinkOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly peer: NameserverPeer;
+  readonly cluster: string;
+  readonly broker: string;
+  readonly brokerId: number;
+  readonly times: LinkTimes;
+  /** The registration that brings a NameServer from `acknowledged` (nothing, if undefined) to the present state. */
+  readonly compose: (acknowledged: DataVersion | undefined, changed: ReadonlySet<string>) => Registration;
+  /** The present state's version. */
+  readonly version: () => DataVersion;
+}
+
+interface Waiter {
+  readonly counter: number;
+  readonly settle: (acknowledged: boolean) => void;
+}
+
+export class NameserverLink {
+  readonly #options: LinkOptions;
+  readonly #ended = new AbortController();
+  #acknowledged: DataVersion | undefined;
+  #pending = new Set<string>();
+  /** The next exchange is a FULL one, whatever the one under way acknowledges: its changes are not in `#pending`. */
+  #tellAll = false;
+  #waiters: Waiter[] = [];
+  /** Exchanges in a row that got no answer, or a refusal. */
+  #failures = 0;
+  #status: NameserverStatus;
+  #registeredEver = false;
+  #lastAddress: string | undefined;
+  #loop: Promise<void> | undefined;
+  #leaving = false;
+  #stopped: Promise<void> | undefined;
+  /** Ends the present pause; undefined while an exchange is under way. */
+  #endPause: (() => void) | undefined;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#status = { address: options.peer.address, reachable: false };
+  }
+
+  get status(): NameserverStatus {
+    return this.#status;
+  }
+
+  /** True once this NameServer has acknowledged anything. */
+  get registeredEver(): boolean {
+    return this.#registeredEver;
+  }
+
+  start(): void {
+    if (!this.#leaving) this.#loop ??= this.#run();
+  }
+
+  /** Tells that these topics, or with none only the member's attributes, are not what was acknowledged any more. */
+  changed(names: readonly string[]): void {
+    for (const name of names) this.#pending.add(name);
+    this.#boundPending();
+    // After what waits now, so that a burst becomes one exchange. A failing NameServer is not hurried: it has its back-off.
+    this.#options.clock.soon(() => {
+      if (this.#pauseMs() === 0) this.#endPause?.();
+    });
+  }
+
+  /**
+   * True once this NameServer has acknowledged the change with this number. False as soon as it is plain that it does
+   * not now: it is failing, it fails while waited for, or the link is not running.
+   */
+  acknowledgement(counter: number): Promise<boolean> {
+    if (this.#acknowledged !== undefined && this.#acknowledged.counter >= counter) return Promise.resolve(true);
+    const hopeless = this.#loop === undefined || this.#leaving || this.#failures > 0;
+    if (hopeless) return Promise.resolve(false);
+    return new Promise((settle) => this.#waiters.push({ counter, settle }));
+  }
+
+  /** Lets a call under way end, then unregisters; all of it within `stopMs`. */
+  stop(): Promise<void> {
+    this.#leaving = true;
+    this.#stopped ??= this.#end();
+    return this.#stopped;
+  }
+
+  async #end(): Promise<void> {
+    if (this.#loop === undefined) return;
+    const { clock, times } = this.#options;
+    const timer = clock.after(times.stopMs, () => this.#ended.abort(new Error('stopped')));
+    this.#endPause?.();
+    await this.#loop;
+    await this.#unregister();
+    timer.cancel();
+    this.#settle(() => false);
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#leaving) {
+      await this.#exchange();
+      if (!this.#leaving) await this.#pause(this.#pauseMs());
+    }
+  }
+
+  async #exchange(): Promise<void> {
+    const told = this.#pending;
+    this.#pending = new Set();
+    if (this.#tellAll) this.#acknowledged = undefined;
+    this.#tellAll = false;
+    try {
+      const registration = this.#options.compose(this.#acknowledged, told);
+      const answer = await this.#register(registration);
+      if (answer.known) this.#succeed(registration);
+      else if (registration.mode === 'FULL') throw new Error('the NameServer does not take a full registration');
+      else this.#forgotten();
+    } catch (error) {
+      for (const name of told) this.#pending.add(name);
+      this.#fail(error);
+    }
+  }
+
+  #register(registration: Registration): Promise<RegistrationAnswer> {
+    const { clock, peer, cluster, broker, brokerId, times } = this.#options;
+    this.#lastAddress = registration.address;
+    return withDeadline(clock, times.callMs, this.#ended.signal, (signal) =>
+      peer.register(cluster, broker, brokerId, registration, signal),
+    );
+  }
+
+  #succeed(registration: Registration): void {
+    const { clock, log, peer } = this.#options;
+    if (registration.mode === 'FULL') log.info({ nameserver: peer.address }, 'registered at a NameServer');
+    else if (this.#failures > 0) log.info({ nameserver: peer.address }, 'NameServer answers again');
+    this.#failures = 0;
+    this.#registeredEver = true;
+    this.#acknowledged = registration.dataVersion;
+    this.#status = { address: peer.address, reachable: true, lastRegistrationTimestamp: clock.now() };
+    const { counter } = registration.dataVersion;
+    this.#settle((waiter) => (waiter.counter <= counter ? true : undefined));
+  }
+
+  /** The NameServer restarted, dropped this member, or holds another state of it. */
+  #forgotten(): void {
+    const { log, peer } = this.#options;
+    log.info({ nameserver: peer.address }, 'NameServer does not know this state, registering in full');
+    this.#failures = 0;
+    this.#acknowledged = undefined;
+  }
+
+  #fail(error: unknown): void {
+    const { log, peer } = this.#options;
+    const refused = error instanceof GantryError && error.code === 'REGISTRATION_CONFLICT';
+    const lastError = error instanceof Error ? error.message : String(error);
+    const { lastRegistrationTimestamp } = this.#status;
+    if (this.#status.lastError !== lastError) {
+      log.warn({ nameserver: peer.address, err: error }, 'registration at a NameServer failed, will be repeated');
+    }
+    this.#failures++;
+    this.#status = {
+      address: peer.address,
+      reachable: refused,
+      ...(lastRegistrationTimestamp !== undefined && { lastRegistrationTimestamp }),
+      lastError,
+    };
+    this.#boundPending();
+    this.#settle(() => false);
+  }
+
+  #boundPending(): void {
+    if (this.#pending.size <= PENDING_NAMES) return;
+    this.#pending.clear();
+    this.#tellAll = true;
+  }
+
+  async #unregister(): Promise<void> {
+    const { clock, log, peer, cluster, broker, brokerId, times } = this.#options;
+    const address = this.#lastAddress;
+    if (address === undefined) return;
+    try {
+      await withDeadline(clock, times.stopMs, this.#ended.signal, (signal) =>
+        peer.unregister(cluster, broker, brokerId, address, signal),
+      );
+    } catch (error) {
+      log.info({ nameserver: peer.address, err: error }, 'not unregistered, the NameServer will drop this broker');
+    }
+  }
+
+  #pauseMs(): number {
+    const { times, version } = this.#options;
+    if (this.#failures > 0) return Math.min(times.retryMinMs * 2 ** (this.#failures - 1), times.retryMaxMs);
+    const upToDate = this.#acknowledged !== undefined && sameVersion(this.#acknowledged, version());
+    return upToDate && !this.#tellAll ? times.heartbeatMs : 0;
+  }
+
+  #pause(ms: number): Promise<void> {
+    if (ms === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = () => {
+        timer.cancel();
+        this.#endPause = undefined;
+        resolve();
+      };
+      const timer = this.#options.clock.after(ms, end);
+      this.#endPause = end;
+    });
+  }
+
+  /** Tells each waiter what `verdict` says of it and keeps those of which it says nothing. */
+  #settle(verdict: (waiter: Waiter) => boolean | undefined): void {
+    const waiting = this.#waiters;
+    this.#waiters = waiting.filter((waiter) => verdict(waiter) === undefined);
+    for (const waiter of waiting) {
+      const acknowledged = verdict(waiter);
+      if (acknowledged !== undefined) waiter.settle(acknowledged);
+    }
+  }
+}
