@@ -1,0 +1,154 @@
+/**
+ * All keys of both stores, on one page. Numbers are big-endian, so that byte order is number order.
+ *
+ * Journal store                                   value
+ *   'j' position(8)                               record (record.ts): one per message, one per other command
+ *   'h'                                           head(8): first index that is not deleted
+ *   'l'                                           from(8) to(8), …: indexes given up with --accept-data-loss
+ *
+ * Tables store (every value is led by a CRC-32 of key and value, tables.ts)
+ *   'B' number(8)                                 applied(8) markers(8) isMarker(1): one row per written batch (tables.ts)
+ *   'C'                                           batch(8) journal(8) base(8): the checkpoint, verified up to here
+ *   'n' family(1)                                 count(8): rows of a family that is loaded whole at start
+ *   'm' name                                      JSON: single facts (identity, marks)
+ *   't' topic(6)                                  JSON: topic record
+ *   'x' name                                      JSON: tombstone of a deleted topic
+ *   'g' group(6)                                  JSON: consumer group record
+ *   'o' group(6) topic(6) queue(2)                offset(8): committed, the next offset to read
+ *   'D' topic(6) tag                              JSON: declared tag
+ *   'S' topic(6) tag                              count(8) lastTime(8): tag seen
+ *   'Q' topic(6) queue(2)                         min(8): first offset kept
+ *   'q' topic(6) queue(2) first(8)                index segment: entries first, first + 1, … (src/broker/queueIndex.ts)
+ *   'i' hour(4) messageId(16) position(8)         run of message ids (src/broker/idIndex.ts)
+ *   'd' bucket(4) hash(16)                        answer remembered for an Idempotency-Key
+ *
+ * topic and group are the journal index of the command that created them: a name that is deleted and created again
+ * never meets its old rows.
+ */
+
+/** A command's records are numbered 0..1023: position = index × 1024 + ordinal, below 2^53 for 2^43 commands. */
+export const ORDINALS = 1024;
+
+export const positionOf = (index: number, ordinal: number): number => index * ORDINALS + ordinal;
+export const indexOf = (position: number): number => Math.floor(position / ORDINALS);
+export const ordinalOf = (position: number): number => position % ORDINALS;
+
+const prefix = (letter: string): number => letter.charCodeAt(0);
+
+/** Writes a whole number below 2^53 as 8 bytes. */
+export function writeNumber(buffer: Buffer, value: number, offset: number): void {
+  buffer.writeUInt32BE(Math.floor(value / 0x1_0000_0000), offset);
+  buffer.writeUInt32BE(value % 0x1_0000_0000, offset + 4);
+}
+
+export const readNumber = (buffer: Buffer, offset: number): number =>
+  buffer.readUInt32BE(offset) * 0x1_0000_0000 + buffer.readUInt32BE(offset + 4);
+
+export function numberValue(value: number): Buffer {
+  const buffer = Buffer.allocUnsafe(8);
+  writeNumber(buffer, value, 0);
+  return buffer;
+}
+
+function single(letter: string): Buffer {
+  return Buffer.from(letter, 'latin1');
+}
+
+function numbered(letter: string, number: number): Buffer {
+  const key = Buffer.allocUnsafe(9);
+  key[0] = prefix(letter);
+  writeNumber(key, number, 1);
+  return key;
+}
+
+function named(letter: string, name: string): Buffer {
+  return Buffer.from(letter + name, 'utf8');
+}
+
+function owned(letter: string, owner: number, extra: number): Buffer {
+  const key = Buffer.allocUnsafe(7 + extra);
+  key[0] = prefix(letter);
+  key.writeUIntBE(owner, 1, 6);
+  return key;
+}
+
+function queueKey(letter: string, topic: number, queueId: number, extra = 0): Buffer {
+  const key = owned(letter, topic, 2 + extra);
+  key.writeUInt16BE(queueId, 7);
+  return key;
+}
+
+/** The first key behind all keys that begin with `start`: an exclusive upper bound. */
+export function after(start: Buffer): Buffer {
+  const end = Buffer.from(start);
+  for (let i = end.length - 1; i >= 0; i--) {
+    if (end[i] !== 0xff) {
+      end[i] = end[i]! + 1;
+      return end.subarray(0, i + 1);
+    }
+  }
+  throw new Error('no key is behind a key of 0xff bytes only');
+}
+
+export const journalKeys = {
+  record: (position: number) => numbered('j', position),
+  positionOfKey: (key: Buffer) => readNumber(key, 1),
+  head: single('h'),
+  lost: single('l'),
+  allRecords: { gte: single('j'), lt: single('k') },
+};
+
+export const tableKeys = {
+  batch: (number: number) => numbered('B', number),
+  allBatches: { gte: single('B'), lt: single('C') },
+  checkpoint: single('C'),
+  familyCount: (letter: string) => Buffer.from(`n${letter}`, 'latin1'),
+  fact: (name: string) => named('m', name),
+  topic: (topic: number) => owned('t', topic, 0),
+  tombstone: (name: string) => named('x', name),
+  group: (group: number) => owned('g', group, 0),
+  offset(group: number, topic: number, queueId: number): Buffer {
+    const key = owned('o', group, 8);
+    key.writeUIntBE(topic, 7, 6);
+    key.writeUInt16BE(queueId, 13);
+    return key;
+  },
+  declaredTag: (topic: number, tag: string) => Buffer.concat([owned('D', topic, 0), Buffer.from(tag, 'utf8')]),
+  seenTag: (topic: number, tag: string) => Buffer.concat([owned('S', topic, 0), Buffer.from(tag, 'utf8')]),
+  queueMin: (topic: number, queueId: number) => queueKey('Q', topic, queueId),
+  segment(topic: number, queueId: number, first: number): Buffer {
+    const key = queueKey('q', topic, queueId, 8);
+    writeNumber(key, first, 9);
+    return key;
+  },
+  segmentsOf: (topic: number, queueId: number) => queueKey('q', topic, queueId),
+  idRun(hour: number, messageId: Buffer, position: number): Buffer {
+    const key = Buffer.allocUnsafe(29);
+    key[0] = prefix('i');
+    key.writeUInt32BE(hour, 1);
+    messageId.copy(key, 5);
+    writeNumber(key, position, 21);
+    return key;
+  },
+  idRunsOfHour(hour: number): Buffer {
+    const key = Buffer.allocUnsafe(5);
+    key[0] = prefix('i');
+    key.writeUInt32BE(hour, 1);
+    return key;
+  },
+  answer(bucket: number, hash: Buffer): Buffer {
+    const key = Buffer.allocUnsafe(21);
+    key[0] = prefix('d');
+    key.writeUInt32BE(bucket, 1);
+    hash.copy(key, 5, 0, 16);
+    return key;
+  },
+  answersOfBucket(bucket: number): Buffer {
+    const key = Buffer.allocUnsafe(5);
+    key[0] = prefix('d');
+    key.writeUInt32BE(bucket, 1);
+    return key;
+  },
+  /** All keys of a family, by its letter. */
+  family: (letter: string) => ({ gte: single(letter), lt: after(single(letter)) }),
+};
