@@ -1,0 +1,400 @@
+/**
+ * The broker core: opens its stores, replays what the tables have not seen, starts a new epoch, and then serves. Built
+ * by hand here, started in order, stopped in reverse. It knows no HTTP; api/ calls its rooms.
+ */
+import type { Journal } from '../../storage/journal';
+import type { Tables } from '../../storage/tables';
+import type { Chance } from '../base/chance';
+import type { Clock } from '../base/clock';
+import { GantryError } from '../base/errors';
+import { Chore, type Service } from '../base/life';
+import { LIMITS } from '../base/limits';
+import type { Log } from '../base/log';
+import { MessageIds } from '../base/messageId';
+import { apply, APPLY_VERSION, type Applied, type Outcome } from './apply';
+import type { Command, Identity } from './command';
+import { Consumers } from './consumers';
+import { unwrap, type Core } from './core';
+import { CursorCodec } from './cursor';
+import { Flusher } from './flusher';
+import { Groups } from './groups';
+import { Janitor } from './janitor';
+import { loadTables, replay } from './load';
+import { Lookup } from './lookup';
+import { idTagBytes } from './offsetMessageId';
+import { ParkingLot } from './parking';
+import { Poller } from './poller';
+import type { Queue } from './queue';
+import { QueueIndex } from './queueIndex';
+import { Reader } from './reader';
+import { ReadGate } from './readGate';
+import { Retention, type DiskSpace, type RetentionOptions } from './retention';
+import { Sender } from './sender';
+import { BrokerState } from './state';
+import { Tail } from './tail';
+import { Topics } from './topics';
+import { Writer } from './writer';
+
+export interface BrokerOptions {
+  readonly name: string;
+  readonly cluster: string;
+  /** `ip:port` written into offsetMessageIds, taken at the folder's first start only. */
+  readonly messageIdTag: string;
+  /** IPv4 address and process id that go into messageIds. */
+  readonly address: string;
+  readonly pid: number;
+  /** False: answers come before the sync, and a power cut loses what was not synced yet. */
+  readonly syncEveryTurn: boolean;
+  /** With `syncEveryTurn` false: milliseconds between syncs. */
+  readonly syncEveryMs: number;
+  readonly retention: RetentionOptions;
+  readonly retentionCheckMs: number;
+  readonly tailBytes: number;
+  readonly maxParkedPolls: number;
+}
+
+export interface BrokerParts {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+  readonly journal: Journal;
+  readonly tables: Tables;
+  readonly disk: DiskSpace;
+  /** The process must end: a write failed or an invariant broke. */
+  readonly onFatal: (error: unknown) => void;
+  readonly options: BrokerOptions;
+}
+
+/** The scrub: so often, so many journal records and so many bytes of table files; slow, because it reads what is cold. */
+const SCRUB_MS = 5000;
+const SCRUB_RECORDS = 2000;
+const SCRUB_BYTES = 1024 * 1024;
+/** Milliseconds between looks of the janitor; it goes on at once while it finds work. */
+const JANITOR_MS = 1000;
+
+export class Broker implements Service {
+  readonly #parts: BrokerParts;
+  readonly state: BrokerState;
+  readonly lot: ParkingLot;
+  readonly startedAt: number;
+  #flusher: Flusher | undefined;
+  #rooms: Rooms | undefined;
+  #failed = false;
+  #started: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
+  /** host:port under which others reach this broker; told by the front once it listens. */
+  address = '';
+  /** Called with the names of topics whose record changed, so that they are registered at once. */
+  onTopicsChanged: (names: ReadonlySet<string>) => void = () => undefined;
+
+  constructor(parts: BrokerParts) {
+    this.#parts = { ...parts, onFatal: (error) => this.#fail(error, parts.onFatal) };
+    this.state = new BrokerState(new Tail(parts.options.tailBytes));
+    this.lot = new ParkingLot(parts.clock, {
+      total: parts.options.maxParkedPolls,
+      perGroup: LIMITS.parkedPollsPerGroup,
+    });
+    this.startedAt = parts.clock.now();
+  }
+
+  get name(): string {
+    return this.#parts.options.name;
+  }
+
+  get cluster(): string {
+    return this.#parts.options.cluster;
+  }
+
+  get journal(): Journal {
+    return this.#parts.journal;
+  }
+
+  /** Messages and bytes since the process started, over all topics and groups. */
+  traffic(): { messagesIn: number; messagesOut: number; bytesIn: number; bytesOut: number } {
+    const total = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 };
+    for (const { traffic } of this.state.topics.values()) {
+      total.messagesIn += traffic.messagesIn;
+      total.bytesIn += traffic.bytesIn;
+    }
+    for (const { traffic } of this.state.groups.values()) {
+      total.messagesOut += traffic.messagesOut;
+      total.bytesOut += traffic.bytesOut;
+    }
+    return total;
+  }
+
+  get ready(): boolean {
+    return this.#rooms !== undefined && this.#stopped === undefined;
+  }
+
+  /** The rooms, once the broker has started; before that every call is refused. */
+  get rooms(): Rooms {
+    if (!this.#rooms)
+      throw new GantryError('STARTING', 'the broker is still reading its data: try again in a moment', {
+        retryAfterMs: 1000,
+      });
+    return this.#rooms;
+  }
+
+  start(): Promise<void> {
+    this.#started ??= this.#start();
+    return this.#started;
+  }
+
+  async #start(): Promise<void> {
+    const { clock, journal, tables, log, options } = this.#parts;
+    if (this.#stopped) return;
+    const began = clock.monotonic();
+    await loadTables(this.state, tables, options.name);
+    const loaded = this.state.applied;
+    const flusher = (this.#flusher = this.#newFlusher());
+    const replayed = await replay(this.state, journal, () => {
+      flusher.notice();
+      return this.#stopped === undefined;
+    });
+    if (this.#stopped) return flusher.flush();
+    for (const topic of this.state.topics.values()) Object.assign(topic.traffic, { messagesIn: 0, bytesIn: 0 });
+    const rooms = new Rooms(this.#parts, this.state, this.lot, flusher, (names) => this.onTopicsChanged(names));
+    await rooms.startEpoch();
+    this.#rooms = rooms;
+    await rooms.startChores();
+    log.info(
+      {
+        head: journal.head,
+        end: journal.end,
+        loaded,
+        replayed,
+        epoch: rooms.epoch,
+        topics: this.state.topics.size,
+        ms: Math.round(clock.monotonic() - began),
+      },
+      'broker started',
+    );
+  }
+
+  #newFlusher(): Flusher {
+    const { clock, tables, onFatal } = this.#parts;
+    return new Flusher({ clock, state: this.state, tables, onFatal });
+  }
+
+  /** After the first failed write or broken invariant nothing more is written; whoever waits is told, then the owner, once. */
+  #fail(error: unknown, onFatal: BrokerParts['onFatal']): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#flusher?.halt();
+    this.#rooms?.halt(error);
+    onFatal(error);
+  }
+
+  /** Answers parked polls, finishes what is being written, flushes. The stores stay open: their owner closes them. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    this.lot.close();
+    await this.#started?.catch(() => undefined);
+    await this.#rooms?.stop();
+  }
+}
+
+/** What serves once the data is there. */
+export class Rooms {
+  readonly #parts: BrokerParts;
+  readonly #state: BrokerState;
+  readonly #flusher: Flusher;
+  readonly #writer: Writer;
+  readonly #chores: Chore[];
+  readonly #onTopicsChanged: (names: ReadonlySet<string>) => void;
+  readonly #touched = new Set<Queue>();
+  readonly #changedTopics = new Set<string>();
+  /** Times the scrub met damage since the start. */
+  damageFound = 0;
+  readonly epoch: number;
+  readonly identity: Identity;
+  readonly core: Core;
+  readonly consumers: Consumers;
+  readonly retention: Retention;
+  readonly sender: Sender;
+  readonly poller: Poller;
+  readonly topics: Topics;
+  readonly groups: Groups;
+  readonly lookup: Lookup;
+
+  constructor(
+    parts: BrokerParts,
+    state: BrokerState,
+    lot: ParkingLot,
+    flusher: Flusher,
+    onTopicsChanged: (names: ReadonlySet<string>) => void,
+  ) {
+    const { clock, chance, journal, tables, options, log } = parts;
+    this.#parts = parts;
+    this.#state = state;
+    this.#flusher = flusher;
+    this.#onTopicsChanged = onTopicsChanged;
+    this.epoch = Math.max(state.marks.epoch, journal.lastEpoch) + 1;
+    this.identity = state.identity ?? {
+      messageIdTag: options.messageIdTag,
+      secret: chance.bytes(32).toString('base64'),
+    };
+    this.#writer = this.#newWriter();
+    const gate = new ReadGate({ atOnce: LIMITS.diskReads, waiting: LIMITS.diskReadsWaiting });
+    const index = new QueueIndex(tables, gate);
+    this.consumers = new Consumers(clock, state, this.epoch);
+    this.core = {
+      clock,
+      chance,
+      state,
+      index,
+      reader: new Reader({ index, journal, tail: state.tail, gate }),
+      lot,
+      consumers: this.consumers,
+      cursors: new CursorCodec(Buffer.from(this.identity.secret, 'base64')),
+      brokerName: options.name,
+      idTag: idTagBytes(this.identity.messageIdTag),
+      submit: async <C extends Command>(command: C) => unwrap<C['kind']>(await this.#writer.submit(command)),
+      checkRoom: () => this.#checkRoom(),
+    };
+    this.retention = new Retention({ core: this.core, journal, disk: parts.disk, options: options.retention, log });
+    this.sender = new Sender(
+      this.core,
+      tables,
+      new MessageIds({ clock, chance, address: options.address, pid: options.pid }),
+    );
+    this.poller = new Poller(this.core);
+    this.topics = new Topics(this.core);
+    this.lookup = new Lookup(this.core, { journal, tables, gate });
+    this.groups = new Groups(this.core, this.lookup);
+    this.#chores = this.#newChores(gate);
+  }
+
+  #newWriter(): Writer {
+    const { clock, journal, options, onFatal } = this.#parts;
+    return new Writer({
+      clock,
+      journal,
+      epoch: this.epoch,
+      sync: options.syncEveryTurn,
+      lastTime: Math.max(this.#state.marks.time, journal.lastTime),
+      apply: (applied) => this.#apply(applied),
+      onTurn: () => this.#afterTurn(),
+      onFatal,
+    });
+  }
+
+  #newChores(gate: ReadGate): Chore[] {
+    const { clock, journal, tables, options, log, onFatal } = this.#parts;
+    const janitor = new Janitor({ state: this.#state, journal, tables });
+    const clean = async (signal: AbortSignal) => {
+      while (!signal.aborted && (await janitor.runOnce()) > 0);
+    };
+    const chores = [
+      new Chore({
+        clock,
+        everyMs: options.retentionCheckMs,
+        runOnce: () => this.retention.runOnce(),
+        onError: (error) => log.error({ err: error }, 'retention failed'),
+        immediately: true,
+      }),
+      new Chore({ clock, everyMs: JANITOR_MS, runOnce: clean, onError: onFatal }),
+      new Chore({
+        clock,
+        everyMs: SCRUB_MS,
+        runOnce: () => this.#scrub(gate),
+        onError: (error) => this.#noteDamage(error),
+      }),
+    ];
+    if (!options.syncEveryTurn)
+      chores.push(
+        new Chore({ clock, everyMs: options.syncEveryMs, runOnce: () => journal.syncNow(), onError: onFatal }),
+      );
+    return chores;
+  }
+
+  async #scrub(gate: ReadGate): Promise<void> {
+    const { journal, tables } = this.#parts;
+    await gate.run(() => journal.scrub(SCRUB_RECORDS));
+    await gate.run(() => tables.scrub(SCRUB_BYTES));
+  }
+
+  /** What is damaged is refused when it is read; everything else goes on, and an operator is told. */
+  #noteDamage(error: unknown): void {
+    this.damageFound++;
+    this.#parts.log.error({ err: error }, 'stored data is damaged: restore the data folder from a backup');
+  }
+
+  /** The first command of a new master's epoch; with it a new folder gets its identity. */
+  async startEpoch(): Promise<void> {
+    const identity = this.#state.identity ? {} : { identity: this.identity };
+    await this.core.submit({ kind: 'epochStart', applyVersion: APPLY_VERSION, ...identity });
+    await this.retention.look();
+  }
+
+  async startChores(): Promise<void> {
+    for (const chore of this.#chores) await chore.start();
+  }
+
+  /** Something broke: no chore begins any more, and the writer refuses. */
+  halt(error: unknown): void {
+    for (const chore of this.#chores) void chore.stop();
+    this.#writer.fail(error);
+  }
+
+  async stop(): Promise<void> {
+    for (const chore of this.#chores) await chore.stop();
+    await this.#writer.stop();
+    this.consumers.stop();
+    await this.#flusher.flush();
+  }
+
+  get pendingBytes(): number {
+    return this.#writer.pendingBytes;
+  }
+
+  get turns(): { turns: number; commands: number } {
+    return { turns: this.#writer.turns, commands: this.#writer.commands };
+  }
+
+  #checkRoom(): void {
+    if (this.retention.full) {
+      throw new GantryError(
+        'DISK_FULL',
+        `the disk is ${Math.round(this.retention.usedRatio * 100)} % full: nothing was stored. Free space, or shorten --retention-ms`,
+        {
+          retryAfterMs: 10_000,
+        },
+      );
+    }
+  }
+
+  #apply(applied: Applied): Outcome {
+    const { command } = applied;
+    const outcome = apply(this.#state, applied, this.#touched);
+    if ('ok' in outcome && command.kind !== 'send' && command.kind !== 'commitOffsets')
+      this.#follow(command.kind, outcome);
+    return outcome;
+  }
+
+  /** Soft state follows what was decided: memberships, and what the NameServers know. */
+  #follow(kind: Applied['command']['kind'], outcome: Outcome): void {
+    const result = 'ok' in outcome ? outcome.ok : undefined;
+    if (kind === 'createTopic' || kind === 'updateTopic' || kind === 'deleteTopic') {
+      const { topic } = result as { topic: { no: number; name: string } };
+      this.#changedTopics.add(topic.name);
+      this.consumers.refresh(topic.no);
+    }
+    if (kind === 'deleteGroup' || kind === 'deleteTopic') this.consumers.forgetDeleted();
+  }
+
+  #afterTurn(): void {
+    for (const queue of this.#touched) for (const parking of [...queue.waiting]) parking.wake('DATA');
+    this.#touched.clear();
+    this.#flusher.notice();
+    if (this.#changedTopics.size === 0) return;
+    const names = new Set(this.#changedTopics);
+    this.#changedTopics.clear();
+    this.#onTopicsChanged(names);
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * What the broker's rooms share: the state they read, the one way to change it, and who this broker is. Built once by
+ * broker.ts; a room takes what it needs of it.
+ */
+import type { Clock } from '../base/clock';
+import type { Chance } from '../base/chance';
+import { GantryError } from '../base/errors';
+import type { Outcome, Results } from './apply';
+import type { Command, Kind } from './command';
+import type { Consumers } from './consumers';
+import type { CursorCodec } from './cursor';
+import type { ParkingLot } from './parking';
+import type { Queue } from './queue';
+import type { QueueIndex } from './queueIndex';
+import type { Reader } from './reader';
+import { type BrokerState, type GroupState, type TopicState } from './state';
+
+export interface Core {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly state: BrokerState;
+  readonly index: QueueIndex;
+  readonly reader: Reader;
+  readonly lot: ParkingLot;
+  readonly consumers: Consumers;
+  readonly cursors: CursorCodec;
+  /** Name of this broker (group); a queue is addressed as `{broker, queueId}`. */
+  readonly brokerName: string;
+  /** The 8 bytes of IPv4 and port that begin every offsetMessageId of this broker. */
+  readonly idTag: Buffer;
+  /** Resolves when the command is durable and applied; throws what it was refused with. */
+  submit<C extends Command>(command: C): Promise<Results[C['kind']]>;
+  /** Throws when nothing more may be stored (disk, shutdown). */
+  checkRoom(): void;
+}
+
+export function unwrap<K extends Kind>(outcome: Outcome<K>): Results[K] {
+  if ('refused' in outcome) throw outcome.refused;
+  return outcome.ok;
+}
+
+export function topicNamed(state: BrokerState, name: string): TopicState {
+  const topic = state.topicsByName.get(name);
+  if (!topic)
+    throw new GantryError('TOPIC_NOT_FOUND', `there is no topic ${name} here: create it with POST /v1/topics`);
+  return topic;
+}
+
+export function groupNamed(state: BrokerState, name: string): GroupState {
+  const group = state.groupsByName.get(name);
+  if (!group) {
+    throw new GantryError(
+      'GROUP_NOT_FOUND',
+      `there is no group ${name} here: create it with PUT /v1/groups/${name}, or by joining it`,
+    );
+  }
+  return group;
+}
+
+/** The queue `{broker, queueId}` of a topic; system names of other brokers are other brokers'. */
+export function queueAt(core: Core, topic: TopicState, broker: string, queueId: number): Queue {
+  const queue = broker === core.brokerName ? topic.queues[queueId] : undefined;
+  if (!queue) {
+    throw new GantryError(
+      'QUEUE_NOT_FOUND',
+      `topic ${topic.record.name} has no queue ${queueId} on broker ${broker}: GET /v1/topics/${topic.record.name}/queues lists them`,
+    );
+  }
+  return queue;
+}

@@ -1,0 +1,142 @@
+/** Fills the state from the tables store, then replays the journal from there: at the end it is as if nothing had stopped. */
+import { readNumber, tableKeys } from '../../storage/keys';
+import type { Journal } from '../../storage/journal';
+import { recordEpoch, recordTime, recordKind } from '../../storage/record';
+import type { Tables } from '../../storage/tables';
+import { apply } from './apply';
+import { decodeCommand, type Identity } from './command';
+import type { Group } from './group';
+import { messageTopic } from './message';
+import { Queue } from './queue';
+import { Segment } from './segment';
+import { parseJson, queueNumber, type BrokerState, type Family, type Marks } from './state';
+import type { DeclaredTag } from './tags';
+import type { Tombstone, Topic } from './topic';
+
+/** Lookups of queue ends under way at once while loading: nothing else reads then. */
+const LOADS_AT_ONCE = 16;
+/** Records replayed per read. */
+const REPLAY_RECORDS = 4096;
+const REPLAY_BYTES = 8 * 1024 * 1024;
+
+const utf8From = (key: Buffer, start: number): string => key.toString('utf8', start);
+
+export async function loadTables(state: BrokerState, tables: Tables, brokerName: string): Promise<void> {
+  state.applied = tables.applied;
+  const marks = await tables.get(tableKeys.fact('marks'));
+  if (marks) Object.assign(state.marks, parseJson<Marks>(marks));
+  const identity = await tables.get(tableKeys.fact('identity'));
+  if (identity) state.identity = parseJson<Identity>(identity);
+  const minima = await loadMinima(state, tables);
+  await loadTopics(state, tables, brokerName, minima);
+  await loadGroups(state, tables);
+}
+
+async function rowsOf(state: BrokerState, tables: Tables, family: Family) {
+  const rows = await tables.loadFamily(family);
+  state.counts[family] = rows.length;
+  return rows;
+}
+
+async function loadMinima(state: BrokerState, tables: Tables): Promise<Map<number, number>> {
+  const minima = new Map<number, number>();
+  for (const { key, value } of await rowsOf(state, tables, 'Q')) {
+    const topic = key.readUIntBE(1, 6);
+    const queueId = key.readUInt16BE(7);
+    minima.set(queueNumber(topic, queueId), readNumber(value, 0));
+    state.restoreQueueMin(topic, queueId);
+  }
+  return minima;
+}
+
+async function loadTopics(
+  state: BrokerState,
+  tables: Tables,
+  brokerName: string,
+  minima: Map<number, number>,
+): Promise<void> {
+  const ends: Queue[] = [];
+  for (const { value } of await rowsOf(state, tables, 't')) {
+    const record = parseJson<Topic>(value);
+    const topic = state.newTopicState(record);
+    const count = record.partitions.filter((partition) => partition.broker === brokerName).length;
+    for (let queueId = 0; queueId < count; queueId++) {
+      const min = minima.get(queueNumber(record.no, queueId)) ?? 0;
+      const queue = new Queue(record.no, queueId, min, min);
+      topic.queues.push(queue);
+      ends.push(queue);
+    }
+    state.queueCount += count;
+    state.topics.set(record.no, topic);
+    state.topicsByName.set(record.name, topic);
+  }
+  await findEnds(ends, tables);
+  for (const { key, value } of await rowsOf(state, tables, 'D')) {
+    const tag = parseJson<DeclaredTag>(value);
+    state.topics.get(key.readUIntBE(1, 6))?.declared.set(tag.tag, tag);
+  }
+  for (const { key, value } of await rowsOf(state, tables, 'S')) {
+    const tag = { tag: utf8From(key, 7), count: readNumber(value, 0), lastTime: readNumber(value, 8) };
+    state.topics.get(key.readUIntBE(1, 6))?.seen.restore(tag);
+  }
+  for (const { value } of await rowsOf(state, tables, 'x')) {
+    const tombstone = parseJson<Tombstone>(value);
+    state.tombstones.set(tombstone.name, tombstone);
+  }
+}
+
+/** A queue ends behind the last entry of its last stored segment. */
+async function findEnds(queues: Queue[], tables: Tables): Promise<void> {
+  let next = 0;
+  const worker = async () => {
+    while (next < queues.length) {
+      const queue = queues[next++]!;
+      const [row] = await tables.scan({
+        gte: tableKeys.segmentsOf(queue.topic, queue.queueId),
+        lte: tableKeys.segment(queue.topic, queue.queueId, Number.MAX_SAFE_INTEGER),
+        limit: 1,
+        reverse: true,
+      });
+      if (row === undefined) continue;
+      const segment = Segment.read(readNumber(row.key, 9), row.value);
+      queue.max = segment.end;
+      queue.lastStoreTime = segment.storeTime(segment.end - 1);
+    }
+  };
+  await Promise.all(Array.from({ length: LOADS_AT_ONCE }, worker));
+}
+
+async function loadGroups(state: BrokerState, tables: Tables): Promise<void> {
+  for (const { value } of await rowsOf(state, tables, 'g')) {
+    const record = parseJson<Group>(value);
+    const group = state.newGroupState(record);
+    state.groups.set(record.no, group);
+    state.groupsByName.set(record.name, group);
+  }
+  for (const { key, value } of await rowsOf(state, tables, 'o')) {
+    const group = state.groups.get(key.readUIntBE(1, 6));
+    group?.offsets.set(queueNumber(key.readUIntBE(7, 6), key.readUInt16BE(13)), readNumber(value, 0));
+  }
+}
+
+/** Applies what the journal holds beyond the tables. `onBatch` runs between batches (a flush may go on meanwhile) and says whether to go on. */
+export async function replay(state: BrokerState, journal: Journal, onBatch: () => boolean): Promise<number> {
+  let replayed = 0;
+  const touched = new Set<Queue>();
+  while (state.applied < journal.end) {
+    const commands = await journal.scanCommands(state.applied + 1, {
+      maxRecords: REPLAY_RECORDS,
+      maxBytes: REPLAY_BYTES,
+    });
+    if (commands.length === 0) break;
+    for (const { index, records } of commands) {
+      const first = records[0]!;
+      const command = decodeCommand(recordKind(first), records, messageTopic);
+      apply(state, { index, time: recordTime(first), epoch: recordEpoch(first), command }, touched);
+      replayed++;
+    }
+    touched.clear();
+    if (!onBatch()) break;
+  }
+  return replayed;
+}

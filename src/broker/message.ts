@@ -1,0 +1,170 @@
+/**
+ * A message as it lies in the journal: one record, whose bytes go to disk, to slaves, into the memory tail and out to
+ * consumers without being built again. Everything a filter or the index needs stands at fixed places, so that neither
+ * parses the rest.
+ *
+ *   record header (storage/record.ts)        28
+ *   topic 6 · queueId 2 · flags 1 · messageId 16 · born 8 · tagHash 4 · groupHash 4 · tagBytes 2 · metaBytes 4
+ *   tag (UTF-8) · meta (JSON, absent when empty) · body
+ */
+import { RECORD_HEADER_BYTES, recordPosition, recordTime } from '../../storage/record';
+import { readNumber, writeNumber } from '../../storage/keys';
+import { MESSAGE_ID_BYTES } from '../base/messageId';
+import { messageGroupHash, tagHash } from './hash';
+
+/** What a sender gives, checked and with its body as bytes. */
+export interface OutgoingMessage {
+  readonly body: Buffer;
+  /** The body is UTF-8 text and is shown as such; otherwise it is shown in base64. */
+  readonly text: boolean;
+  readonly contentType?: string | undefined;
+  readonly tag?: string | undefined;
+  readonly keys?: readonly string[] | undefined;
+  readonly properties?: Readonly<Record<string, string>> | undefined;
+  readonly messageGroup?: string | undefined;
+  /** 32 hex digits chosen by the sender; otherwise one is made. */
+  readonly messageId?: string | undefined;
+  readonly queue?: { readonly broker: string; readonly queueId: number } | undefined;
+}
+
+/** What is neither at a fixed place nor the body. One letter per field, because it is stored with every message. */
+interface Meta {
+  k?: readonly string[];
+  p?: Readonly<Record<string, string>>;
+  c?: string;
+  g?: string;
+  a?: KeyedSend;
+}
+
+/** Stands in the first record of a send with an Idempotency-Key. */
+export interface KeyedSend {
+  /** Base64 of the 16-byte hash of scope and key. */
+  readonly key: string;
+  /** Base64 of the hash of the whole request's content. */
+  readonly content: string;
+  /** For each item of the request: its ordinal in this command; -1 = refused; or the answer stored earlier. */
+  readonly items: readonly (number | StoredAnswer)[];
+}
+
+/** A stored item's answer as it is remembered: [messageId hex, queueId, queueOffset, position, storeTime]. */
+export type StoredAnswer = readonly [string, number, number, number, number];
+
+const TOPIC = RECORD_HEADER_BYTES;
+const QUEUE = TOPIC + 6;
+const FLAGS = QUEUE + 2;
+const ID = FLAGS + 1;
+const BORN = ID + MESSAGE_ID_BYTES;
+const TAG_HASH = BORN + 8;
+const GROUP_HASH = TAG_HASH + 4;
+const TAG_BYTES = GROUP_HASH + 4;
+const META_BYTES = TAG_BYTES + 2;
+const FIXED = META_BYTES + 4;
+
+const FLAG_TEXT = 1;
+const FLAG_KEYED = 2;
+
+export interface Addressed {
+  topic: number;
+  queueId: number;
+  /** 16 bytes. */
+  messageId: Buffer;
+  bornTimestamp: number;
+  keyed?: KeyedSend | undefined;
+}
+
+/** A record with its header still empty (the journal fills it in when it knows the position). */
+export function encodeMessage(message: OutgoingMessage, to: Addressed): Buffer {
+  const { body, tag } = message;
+  const meta = metaText(message, to.keyed);
+  const tagBytes = tag === undefined ? 0 : Buffer.byteLength(tag);
+  const metaBytes = Buffer.byteLength(meta);
+  const record = Buffer.allocUnsafe(FIXED + tagBytes + metaBytes + body.length);
+  record.writeUIntBE(to.topic, TOPIC, 6);
+  record.writeUInt16BE(to.queueId, QUEUE);
+  record[FLAGS] = (message.text ? FLAG_TEXT : 0) | (to.keyed ? FLAG_KEYED : 0);
+  to.messageId.copy(record, ID);
+  writeNumber(record, to.bornTimestamp, BORN);
+  record.writeInt32BE(tag === undefined ? 0 : tagHash(tag), TAG_HASH);
+  record.writeUInt32BE(message.messageGroup === undefined ? 0 : messageGroupHash(message.messageGroup), GROUP_HASH);
+  record.writeUInt16BE(tagBytes, TAG_BYTES);
+  record.writeUInt32BE(metaBytes, META_BYTES);
+  if (tagBytes > 0) record.write(tag!, FIXED, 'utf8');
+  if (metaBytes > 0) record.write(meta, FIXED + tagBytes, 'utf8');
+  body.copy(record, FIXED + tagBytes + metaBytes);
+  return record;
+}
+
+function metaText(message: OutgoingMessage, keyed: KeyedSend | undefined): string {
+  const { keys, properties, contentType, messageGroup } = message;
+  if (!keys && !properties && contentType === undefined && messageGroup === undefined && !keyed) return '';
+  const meta: Meta = {};
+  if (keys) meta.k = keys;
+  if (properties) meta.p = properties;
+  if (contentType !== undefined) meta.c = contentType;
+  if (messageGroup !== undefined) meta.g = messageGroup;
+  if (keyed) meta.a = keyed;
+  return JSON.stringify(meta);
+}
+
+/** Bytes a message adds to the journal beside tag, meta and body. */
+export const MESSAGE_OVERHEAD_BYTES = FIXED;
+
+export const messageTopic = (record: Buffer): number => record.readUIntBE(TOPIC, 6);
+export const messageQueueId = (record: Buffer): number => record.readUInt16BE(QUEUE);
+export const messageTagHash = (record: Buffer): number => record.readInt32BE(TAG_HASH);
+export const messageGroupHashOf = (record: Buffer): number => record.readUInt32BE(GROUP_HASH);
+export const messageIdOf = (record: Buffer): Buffer => record.subarray(ID, ID + MESSAGE_ID_BYTES);
+
+/** The tag, or undefined; an empty tag does not exist. */
+export function messageTag(record: Buffer): string | undefined {
+  const bytes = record.readUInt16BE(TAG_BYTES);
+  return bytes === 0 ? undefined : record.toString('utf8', FIXED, FIXED + bytes);
+}
+
+function readMeta(record: Buffer): Meta | undefined {
+  const start = FIXED + record.readUInt16BE(TAG_BYTES);
+  const bytes = record.readUInt32BE(META_BYTES);
+  return bytes === 0 ? undefined : (JSON.parse(record.toString('utf8', start, start + bytes)) as Meta);
+}
+
+/** The idempotency part of a send's first record, or undefined. */
+export function keyedSendOf(record: Buffer): KeyedSend | undefined {
+  return (record[FLAGS]! & FLAG_KEYED) === 0 ? undefined : readMeta(record)?.a;
+}
+
+/** A stored message, read out of its record. */
+export interface StoredMessage {
+  readonly topic: number;
+  readonly queueId: number;
+  readonly position: number;
+  readonly messageId: Buffer;
+  readonly text: boolean;
+  readonly body: Buffer;
+  readonly tag: string | undefined;
+  readonly keys: readonly string[] | undefined;
+  readonly properties: Readonly<Record<string, string>> | undefined;
+  readonly contentType: string | undefined;
+  readonly messageGroup: string | undefined;
+  readonly bornTimestamp: number;
+  readonly storeTimestamp: number;
+}
+
+export function decodeMessage(record: Buffer): StoredMessage {
+  const meta = readMeta(record);
+  const bodyStart = FIXED + record.readUInt16BE(TAG_BYTES) + record.readUInt32BE(META_BYTES);
+  return {
+    topic: messageTopic(record),
+    queueId: messageQueueId(record),
+    position: recordPosition(record),
+    messageId: messageIdOf(record),
+    text: (record[FLAGS]! & FLAG_TEXT) !== 0,
+    body: record.subarray(bodyStart),
+    tag: messageTag(record),
+    keys: meta?.k,
+    properties: meta?.p,
+    contentType: meta?.c,
+    messageGroup: meta?.g,
+    bornTimestamp: readNumber(record, BORN),
+    storeTimestamp: recordTime(record),
+  };
+}

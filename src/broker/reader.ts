@@ -1,0 +1,133 @@
+/**
+ * Reads messages of a queue from an offset on: index entries first, filtered by their hash without touching a body, then
+ * the bodies, from the memory tail or in one bounded read from disk. Examines a bounded number of entries and says how
+ * far it came, so that a caller with a sparse filter gets on, too.
+ */
+import type { Journal } from '../../storage/journal';
+import type { Filter } from './filter';
+import { messageTag } from './message';
+import type { Queue } from './queue';
+import type { QueueIndex } from './queueIndex';
+import type { ReadGate } from './readGate';
+import type { Tail } from './tail';
+
+export interface ReadOptions {
+  /** Messages at most. */
+  max: number;
+  /** Bytes of their records at most; the first message is handed out whatever it weighs, if `atLeastOne`. */
+  maxBytes: number;
+  atLeastOne: boolean;
+  /** Index entries looked at, at most. */
+  maxEntries: number;
+  filter: Filter | undefined;
+}
+
+export interface Delivery {
+  readonly queue: Queue;
+  readonly queueOffset: number;
+  readonly record: Buffer;
+}
+
+export interface ReadResult {
+  readonly messages: Delivery[];
+  /** Where to read on: behind the last message, and behind what the filter left out. */
+  readonly nextOffset: number;
+  readonly examined: number;
+  readonly bytes: number;
+  /** A bound (max or maxBytes) ended the read, not the queue's end. */
+  readonly full: boolean;
+}
+
+interface Choice {
+  offsets: number[];
+  positions: number[];
+  nextOffset: number;
+  bytes: number;
+  full: boolean;
+}
+
+export class Reader {
+  readonly #index: QueueIndex;
+  readonly #journal: Journal;
+  readonly #tail: Tail;
+  readonly #gate: ReadGate;
+
+  constructor(parts: { index: QueueIndex; journal: Journal; tail: Tail; gate: ReadGate }) {
+    this.#index = parts.index;
+    this.#journal = parts.journal;
+    this.#tail = parts.tail;
+    this.#gate = parts.gate;
+  }
+
+  /** `from` lies between min and max of the queue; if it is below min afterwards, it was trimmed while it was read. */
+  async read(queue: Queue, from: number, options: ReadOptions): Promise<ReadResult> {
+    const choice = await this.#choose(queue, from, options);
+    const records = await this.records(choice.positions);
+    const messages: Delivery[] = [];
+    let bytes = 0;
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i];
+      if (record === undefined) continue; // its range was given up with --accept-data-loss
+      if (options.filter && !options.filter.matches(messageTag(record))) continue;
+      messages.push({ queue, queueOffset: choice.offsets[i]!, record });
+      bytes += record.length;
+    }
+    return { messages, nextOffset: choice.nextOffset, examined: choice.nextOffset - from, bytes, full: choice.full };
+  }
+
+  async #choose(queue: Queue, from: number, options: ReadOptions): Promise<Choice> {
+    const choice: Choice = { offsets: [], positions: [], nextOffset: from, bytes: 0, full: false };
+    const end = Math.min(queue.max, from + options.maxEntries);
+    while (choice.nextOffset < end && !choice.full) {
+      const wanted = options.filter ? end - choice.nextOffset : options.max - choice.offsets.length;
+      const memory = this.#index.inMemory(queue, choice.nextOffset);
+      const segments = memory ? [memory] : await this.#index.from(queue, choice.nextOffset, wanted);
+      if (segments.length === 0) break; // trimmed meanwhile: the caller sees it by the queue's minimum
+      for (const segment of segments) {
+        const stop = Math.min(segment.end, end);
+        while (choice.nextOffset < stop && this.#take(segment, choice, options));
+        if (choice.full) break;
+      }
+    }
+    return choice;
+  }
+
+  /** Takes or leaves one entry; false when a bound was reached before it. */
+  #take(
+    segment: { tagHash(o: number): number; bytes(o: number): number; position(o: number): number },
+    choice: Choice,
+    options: ReadOptions,
+  ): boolean {
+    const offset = choice.nextOffset;
+    if (options.filter && !options.filter.mayMatch(segment.tagHash(offset))) {
+      choice.nextOffset++;
+      return true;
+    }
+    const bytes = segment.bytes(offset);
+    const first = choice.offsets.length === 0 && options.atLeastOne;
+    if (choice.offsets.length >= options.max || (choice.bytes + bytes > options.maxBytes && !first)) {
+      choice.full = true;
+      return false;
+    }
+    choice.offsets.push(offset);
+    choice.positions.push(segment.position(offset));
+    choice.bytes += bytes;
+    choice.nextOffset++;
+    return true;
+  }
+
+  /** Records at ascending positions; undefined where data was given up. */
+  async records(positions: number[]): Promise<(Buffer | undefined)[]> {
+    const records = new Array<Buffer | undefined>(positions.length);
+    const missing: number[] = [];
+    for (let i = 0; i < positions.length; i++) {
+      const record = this.#tail.get(positions[i]!);
+      if (record === undefined) missing.push(i);
+      else records[i] = record;
+    }
+    if (missing.length === 0) return records;
+    const read = await this.#gate.run(() => this.#journal.readPositions(missing.map((i) => positions[i]!)));
+    for (let i = 0; i < missing.length; i++) records[missing[i]!] = read[i];
+    return records;
+  }
+}

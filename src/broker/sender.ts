@@ -1,0 +1,256 @@
+/**
+ * Takes messages in. A message without messageGroup goes to the next writable queue in turn, a whole request's messages
+ * to the same one, side by side; a messageGroup always goes to the same queue. What is refused is refused before
+ * anything is written; the rest of the request is one command.
+ */
+import { createHash } from 'node:crypto';
+import { positionOf, tableKeys } from '../../storage/keys';
+import type { Tables } from '../../storage/tables';
+import { GantryError } from '../base/errors';
+import { LIMITS } from '../base/limits';
+import { hexOf, MESSAGE_ID_BYTES, type MessageIds } from '../base/messageId';
+import { topicNamed, type Core } from './core';
+import { messageGroupHash } from './hash';
+import { encodeMessage, type KeyedSend, type OutgoingMessage, type StoredAnswer } from './message';
+import { offsetMessageId } from './offsetMessageId';
+import type { SendOutcome } from './sends';
+import { answerBucketOf, type KeyedAnswer } from './sends';
+import { parseJson, type TopicState } from './state';
+import { refusalOf, writable, type Topic } from './topic';
+
+export type SendResult =
+  | {
+      readonly messageId: string;
+      readonly offsetMessageId: string;
+      readonly queueId: number;
+      readonly queueOffset: number;
+      readonly storeTimestamp: number;
+      readonly error?: undefined;
+    }
+  | { readonly error: GantryError };
+
+export interface SendAnswer {
+  readonly results: SendResult[];
+  /** Nothing was stored now: these are the answers of the first call with this key. */
+  readonly replayed: boolean;
+}
+
+interface Plan {
+  /** Queue of each item, or why it is refused. */
+  readonly items: (number | GantryError)[];
+  readonly accepted: number;
+}
+
+export class Sender {
+  readonly #core: Core;
+  readonly #tables: Tables;
+  readonly #ids: MessageIds;
+  readonly #turn = new WeakMap<TopicState, { next: number }>();
+  /** Writable queues in the order of the partitions, per version of a topic's record. */
+  readonly #writable = new WeakMap<Topic, readonly number[]>();
+  /** Keys whose first call still runs. */
+  readonly #running = new Set<string>();
+
+  constructor(core: Core, tables: Tables, ids: MessageIds) {
+    this.#core = core;
+    this.#tables = tables;
+    this.#ids = ids;
+  }
+
+  /**
+   * One answer per message, in order. Throws what concerns the whole request (TOPIC_NOT_FOUND, NO_PERMISSION, DISK_FULL,
+   * SERVICE_NOT_AVAILABLE: nothing was written; OUTCOME_UNKNOWN: nobody knows).
+   */
+  async send(topicName: string, messages: readonly OutgoingMessage[], idempotencyKey?: string): Promise<SendAnswer> {
+    const topic = topicNamed(this.#core.state, topicName);
+    if (!writable(topic.record.permission)) {
+      throw new GantryError(
+        'NO_PERMISSION',
+        `topic ${topicName} takes no messages: its permission is ${topic.record.permission}`,
+      );
+    }
+    this.#core.checkRoom();
+    if (idempotencyKey !== undefined) return this.#sendOnce(topic, messages, idempotencyKey);
+    return { results: await this.#store(topic, messages, this.#plan(topic, messages)), replayed: false };
+  }
+
+  #plan(topic: TopicState, messages: readonly OutgoingMessage[]): Plan {
+    let shared = -1;
+    let accepted = 0;
+    const items = messages.map((message) => {
+      const refusal = refusalOf(topic.record, message, topic.declared);
+      if (refusal) return refusal;
+      let queueId: number | GantryError;
+      if (message.queue !== undefined) queueId = this.#pinned(topic, message.queue);
+      else if (message.messageGroup !== undefined) queueId = this.#queueOfGroup(topic, message.messageGroup);
+      else queueId = shared < 0 ? (shared = this.#nextQueue(topic)) : shared;
+      if (typeof queueId === 'number') accepted++;
+      return queueId;
+    });
+    return { items, accepted };
+  }
+
+  #nextQueue(topic: TopicState): number {
+    let turn = this.#turn.get(topic);
+    if (!turn) this.#turn.set(topic, (turn = { next: this.#core.chance.below(topic.record.writeQueues) }));
+    const queueId = turn.next % topic.record.writeQueues;
+    turn.next = queueId + 1;
+    return queueId;
+  }
+
+  /** murmur2 over the topic's list of partitions, never over those that happen to be reachable. */
+  #queueOfGroup(topic: TopicState, messageGroup: string): number {
+    const { record } = topic;
+    let queueIds = this.#writable.get(record);
+    if (!queueIds) {
+      queueIds = record.partitions.filter(({ queueId }) => queueId < record.writeQueues).map(({ queueId }) => queueId);
+      this.#writable.set(record, queueIds);
+    }
+    return queueIds[messageGroupHash(messageGroup) % queueIds.length]!;
+  }
+
+  #pinned(topic: TopicState, queue: { broker: string; queueId: number }): number | GantryError {
+    if (queue.broker !== this.#core.brokerName || queue.queueId >= topic.record.writeQueues) {
+      return new GantryError(
+        'QUEUE_NOT_FOUND',
+        `topic ${topic.record.name} has no writable queue ${queue.queueId} on broker ${queue.broker}: GET /v1/topics/${topic.record.name}/queues lists them`,
+      );
+    }
+    return queue.queueId;
+  }
+
+  async #store(
+    topic: TopicState,
+    messages: readonly OutgoingMessage[],
+    plan: Plan,
+    keyed?: KeyedSend,
+  ): Promise<SendResult[]> {
+    if (plan.accepted === 0) return plan.items.map((item) => ({ error: item as GantryError }));
+    const ids = this.#ids.write(plan.accepted);
+    const bornTimestamp = this.#core.clock.now();
+    const records: Buffer[] = [];
+    for (let i = 0; i < messages.length; i++) {
+      const queueId = plan.items[i]!;
+      if (typeof queueId !== 'number') continue;
+      const message = messages[i]!;
+      const at = records.length * MESSAGE_ID_BYTES;
+      if (message.messageId !== undefined) ids.write(message.messageId, at, 'hex');
+      records.push(
+        encodeMessage(message, {
+          topic: topic.record.no,
+          queueId,
+          messageId: ids.subarray(at, at + MESSAGE_ID_BYTES),
+          bornTimestamp,
+          keyed: records.length === 0 ? keyed : undefined,
+        }),
+      );
+    }
+    const outcome = await this.#core.submit({ kind: 'send', topic: topic.record.no, records });
+    return this.#results(plan, ids, outcome);
+  }
+
+  #results(plan: Plan, ids: Buffer, outcome: SendOutcome): SendResult[] {
+    let ordinal = 0;
+    return plan.items.map((queueId): SendResult => {
+      if (typeof queueId !== 'number') return { error: queueId };
+      const at = ordinal * MESSAGE_ID_BYTES;
+      const result = {
+        messageId: hexOf(ids.subarray(at, at + MESSAGE_ID_BYTES)),
+        offsetMessageId: offsetMessageId(this.#core.idTag, positionOf(outcome.index, ordinal)),
+        queueId,
+        queueOffset: outcome.offsets[ordinal]!,
+        storeTimestamp: outcome.time,
+      };
+      ordinal++;
+      return result;
+    });
+  }
+
+  /** Rule 10 of the HTTP surface: same key, same content → the first answer; what was refused then is tried again. */
+  async #sendOnce(topic: TopicState, messages: readonly OutgoingMessage[], key: string): Promise<SendAnswer> {
+    const hash = createHash('sha256').update(`send\0${topic.record.no}\0${key}`).digest().subarray(0, 16);
+    const name = hash.toString('base64');
+    if (this.#running.has(name)) {
+      throw new GantryError(
+        'IDEMPOTENCY_IN_PROGRESS',
+        'the first call with this Idempotency-Key has not been answered yet: try again in a second',
+        { retryAfterMs: 1000 },
+      );
+    }
+    if (this.#running.size >= LIMITS.keyedSends) {
+      throw new GantryError('SERVICE_NOT_AVAILABLE', `${LIMITS.keyedSends} sends with a key are under way already`, {
+        retryAfterMs: 1000,
+      });
+    }
+    this.#running.add(name);
+    try {
+      return await this.#sendKeyed(topic, messages, hash);
+    } catch (error) {
+      if (error instanceof GantryError && error.code === 'OUTCOME_UNKNOWN') {
+        throw new GantryError(error.code, error.message, { ...error.extras, retryable: true });
+      }
+      throw error;
+    } finally {
+      this.#running.delete(name);
+    }
+  }
+
+  async #sendKeyed(topic: TopicState, messages: readonly OutgoingMessage[], hash: Buffer): Promise<SendAnswer> {
+    const content = contentHash(messages);
+    const before = await this.#answerOf(hash);
+    if (before && before.content !== content) {
+      throw new GantryError(
+        'IDEMPOTENCY_KEY_REUSED',
+        'this Idempotency-Key was used for another content within the last 10 minutes: use a new one',
+      );
+    }
+    const stored = (i: number): StoredAnswer | null => before?.items[i] ?? null;
+    const open = messages.filter((_, i) => stored(i) === null);
+    const plan = this.#plan(topic, open);
+    let next = 0;
+    let ordinal = 0;
+    const items = messages.map((_, i) => stored(i) ?? (typeof plan.items[next++] === 'number' ? ordinal++ : -1));
+    const fresh = await this.#store(topic, open, plan, { key: hash.toString('base64'), content, items });
+    next = 0;
+    const results = messages.map((_, i) => {
+      const answer = stored(i);
+      return answer ? this.#replay(answer) : fresh[next++]!;
+    });
+    return { results, replayed: open.length === 0 };
+  }
+
+  #replay([messageId, queueId, queueOffset, position, storeTimestamp]: StoredAnswer): SendResult {
+    return {
+      messageId,
+      offsetMessageId: offsetMessageId(this.#core.idTag, position),
+      queueId,
+      queueOffset,
+      storeTimestamp,
+    };
+  }
+
+  async #answerOf(hash: Buffer): Promise<KeyedAnswer | undefined> {
+    // As the writer stamps commands: a clock that was set back must not hide what was just stored.
+    const now = Math.max(this.#core.clock.now(), this.#core.state.marks.time);
+    for (const bucket of [answerBucketOf(now), answerBucketOf(now) - 1]) {
+      if (bucket < this.#core.state.marks.answerBucket) continue;
+      const key = tableKeys.answer(bucket, hash);
+      const fresh = this.#core.state.overlay.get(key);
+      const value = fresh === undefined ? await this.#tables.get(key) : fresh;
+      if (!value) continue;
+      const answer = parseJson<KeyedAnswer>(value);
+      if (answer.time > now - LIMITS.idempotencyMs) return answer;
+    }
+    return undefined;
+  }
+}
+
+/** The same content is the same bodies with the same attributes in the same order, however the request was written. */
+function contentHash(messages: readonly OutgoingMessage[]): string {
+  const hash = createHash('sha256');
+  for (const { body, ...attributes } of messages) {
+    const text = JSON.stringify(attributes);
+    hash.update(`${body.length}:${text.length}:${text}`).update(body);
+  }
+  return hash.digest('base64');
+}

@@ -1,0 +1,110 @@
+/** Storing messages: each one gets the next offset of its queue, its index entry, and its place in the memory tail. */
+import { positionOf, tableKeys } from '../../storage/keys';
+import { GantryError } from '../base/errors';
+import { LIMITS } from '../base/limits';
+import type { Applied, CommandOf, Outcome } from './apply';
+import {
+  keyedSendOf,
+  messageGroupHashOf,
+  messageIdOf,
+  messageQueueId,
+  messageTag,
+  messageTagHash,
+  type KeyedSend,
+  type StoredAnswer,
+} from './message';
+import { hexOf } from '../base/messageId';
+import type { Queue } from './queue';
+import { json, type BrokerState, type TopicState } from './state';
+
+export interface SendOutcome {
+  /** Queue offset of each record, in order. */
+  readonly offsets: number[];
+  readonly index: number;
+  readonly time: number;
+}
+
+/** What is kept of a send with an Idempotency-Key. */
+export interface KeyedAnswer {
+  readonly content: string;
+  readonly time: number;
+  /** By item of the request; null = it was refused and may be tried again. */
+  readonly items: readonly (StoredAnswer | null)[];
+}
+
+export const answerBucketOf = (time: number): number => Math.floor(time / LIMITS.idempotencyMs);
+
+export function applySend(
+  state: BrokerState,
+  applied: Applied<CommandOf<'send'>>,
+  touched: Set<Queue>,
+): Outcome<'send'> {
+  const { command, index, time } = applied;
+  const topic = state.topics.get(command.topic);
+  if (topic === undefined) {
+    return {
+      refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted while this was sent; nothing was stored'),
+    };
+  }
+  const { records } = command;
+  const offsets = new Array<number>(records.length);
+  state.idRuns.begin();
+  for (let ordinal = 0; ordinal < records.length; ordinal++) {
+    offsets[ordinal] = store(state, topic, records[ordinal]!, positionOf(index, ordinal), time, touched);
+  }
+  state.tail.put(index, records);
+  const keyed = keyedSendOf(records[0]!);
+  if (keyed) rememberAnswer(state, keyed, records, offsets, index, time);
+  return { ok: { offsets, index, time } };
+}
+
+function store(
+  state: BrokerState,
+  topic: TopicState,
+  record: Buffer,
+  position: number,
+  time: number,
+  touched: Set<Queue>,
+): number {
+  const queueId = messageQueueId(record);
+  const queue = topic.queues[queueId]!;
+  const offset = queue.append(position, record.length, messageTagHash(record), messageGroupHashOf(record), time);
+  if (!queue.unflushed) {
+    queue.unflushed = true;
+    state.unflushedQueues.add(queue);
+  }
+  state.idRuns.add(record, time, position, queueId, offset);
+  touched.add(queue);
+  const tag = messageTag(record);
+  if (tag !== undefined) countTag(state, topic, tag, time);
+  topic.traffic.messagesIn++;
+  topic.traffic.bytesIn += record.length;
+  return offset;
+}
+
+function countTag(state: BrokerState, topic: TopicState, tag: string, time: number): void {
+  const before = topic.seen.size;
+  const gone = topic.seen.count(tag, time);
+  if (gone !== undefined) {
+    state.dropSeenTag(topic.record.no, gone);
+    state.counts.S++;
+  } else if (topic.seen.size > before) state.counts.S++;
+}
+
+function rememberAnswer(
+  state: BrokerState,
+  keyed: KeyedSend,
+  records: Buffer[],
+  offsets: number[],
+  index: number,
+  time: number,
+): void {
+  const items = keyed.items.map((item): StoredAnswer | null => {
+    if (typeof item !== 'number') return item;
+    if (item < 0) return null;
+    const record = records[item]!;
+    return [hexOf(messageIdOf(record)), messageQueueId(record), offsets[item]!, positionOf(index, item), time];
+  });
+  const answer: KeyedAnswer = { content: keyed.content, time, items };
+  state.overlay.put(tableKeys.answer(answerBucketOf(time), Buffer.from(keyed.key, 'base64')), json(answer));
+}

@@ -1,0 +1,107 @@
+/** A topic: its record, as stored and as agreed between brokers, and the rules on what may be sent to it. */
+import { GantryError } from '../base/errors';
+import type { OutgoingMessage } from './message';
+
+export type TopicType = 'NORMAL' | 'FIFO' | 'DELAY' | 'TRANSACTION' | 'MIXED';
+export type Permission = 'RW' | 'R' | 'W' | 'NONE';
+export type TagPolicy = 'OPEN' | 'DECLARED';
+
+/** `partitions` only grows: messageGroups and allocation count on the order of this list, never on the live route. */
+export interface Partition {
+  readonly broker: string;
+  readonly queueId: number;
+}
+
+export interface Topic {
+  /** Journal index of the command that created it here: the key of all its rows. */
+  readonly no: number;
+  readonly name: string;
+  /** One per creation, the same on all its brokers. */
+  readonly id: string;
+  readonly version: number;
+  readonly type: TopicType;
+  readonly readQueues: number;
+  readonly writeQueues: number;
+  readonly permission: Permission;
+  readonly tagPolicy: TagPolicy;
+  readonly description?: string;
+  readonly partitions: readonly Partition[];
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
+/** What an update changes; what is absent stays. */
+export interface TopicPatch {
+  readonly readQueues?: number;
+  readonly writeQueues?: number;
+  readonly permission?: Permission;
+  readonly tagPolicy?: TagPolicy;
+  readonly description?: string | null;
+  readonly allowReorder?: boolean;
+}
+
+/** A deleted topic is remembered so that a broker that was away does not bring it back. */
+export interface Tombstone {
+  readonly name: string;
+  readonly no: number;
+  readonly id: string;
+  readonly version: number;
+  readonly deletedAt: number;
+}
+
+/** Tombstones are kept for 30 days (architecture.md, Queues and topics). */
+export const TOMBSTONE_MS = 30 * 24 * 3_600_000;
+
+export const readable = (permission: Permission): boolean => permission === 'RW' || permission === 'R';
+export const writable = (permission: Permission): boolean => permission === 'RW' || permission === 'W';
+
+/** Throws what is wrong with this pair of counts: messages in a queue that nobody reads would be lost to consumers. */
+export function checkQueueCounts(readQueues: number, writeQueues: number): void {
+  if (readQueues < writeQueues) {
+    throw new GantryError(
+      'VALIDATION_FAILED',
+      `readQueues (${readQueues}) must be at least writeQueues (${writeQueues}): messages in the other queues would never be read. ` +
+        'To shrink a topic, lower writeQueues first, let consumers finish, then lower readQueues.',
+      { errors: [{ pointer: '/readQueues', detail: `must be >= writeQueues (${writeQueues})` }] },
+    );
+  }
+}
+
+/** Grows `partitions` so that all of this broker's queues are in it; never removes one. */
+export function growPartitions(partitions: readonly Partition[], broker: string, queues: number): readonly Partition[] {
+  let known = 0;
+  for (const partition of partitions) if (partition.broker === broker) known++;
+  if (known >= queues) return partitions;
+  const grown = [...partitions];
+  for (let queueId = known; queueId < queues; queueId++) grown.push({ broker, queueId });
+  return grown;
+}
+
+/**
+ * What speaks against storing this message in this topic, or undefined (RocketMQ's DefaultTopicMessageTypeValidator,
+ * enforced for every sender here). A message is FIFO when it has a messageGroup, else NORMAL.
+ */
+export function refusalOf(
+  topic: Topic,
+  message: OutgoingMessage,
+  declared: ReadonlyMap<string, unknown>,
+): GantryError | undefined {
+  const type = message.messageGroup === undefined ? 'NORMAL' : 'FIFO';
+  if (topic.type !== 'MIXED' && topic.type !== type) {
+    return new GantryError('MESSAGE_TYPE_MISMATCH', `${typeAdvice(topic, type)} Or create the topic with type MIXED.`);
+  }
+  if (topic.tagPolicy === 'DECLARED' && message.tag !== undefined && !declared.has(message.tag)) {
+    return new GantryError(
+      'TAG_NOT_DECLARED',
+      `topic ${topic.name} takes declared tags only, and ${JSON.stringify(message.tag)} is not one: declare it with PUT /v1/topics/${topic.name}/tags/{tag}`,
+    );
+  }
+  return undefined;
+}
+
+function typeAdvice(topic: Topic, type: 'NORMAL' | 'FIFO'): string {
+  if (topic.type === 'FIFO') return `topic ${topic.name} is FIFO: every message needs a messageGroup.`;
+  if (topic.type === 'NORMAL') return `topic ${topic.name} is NORMAL: its messages have no messageGroup.`;
+  return `topic ${topic.name} takes ${topic.type} messages, and this one is ${type}.`;
+}

@@ -1,0 +1,205 @@
+/** Creating, changing and deleting topics and their declared tags: the decisions, made when the command is applied. */
+import { GantryError } from '../base/errors';
+import { LIMITS } from '../base/limits';
+import type { Applied, CommandOf, Outcome } from './apply';
+import type { Precondition } from './command';
+import { Queue } from './queue';
+import type { BrokerState, TopicState } from './state';
+import type { DeclaredTag } from './tags';
+import { checkQueueCounts, growPartitions, type Topic, type TopicPatch } from './topic';
+
+export interface TopicChange {
+  readonly topic: Topic;
+  /** False when nothing had to change. */
+  readonly changed: boolean;
+}
+
+export interface TagChange {
+  readonly tag: DeclaredTag;
+  readonly created: boolean;
+}
+
+/** Refuses when If-Match or If-None-Match does not hold (RFC 9110, 13.1); `version` undefined = it does not exist. */
+export function preconditionRefusal(
+  condition: Precondition,
+  version: number | undefined,
+  what: string,
+): GantryError | undefined {
+  if (condition.ifAbsent && version !== undefined) {
+    return new GantryError('PRECONDITION_FAILED', `${what} exists already (If-None-Match: *)`);
+  }
+  if (condition.ifMatch === undefined) return undefined;
+  if (version === undefined) return new GantryError('PRECONDITION_FAILED', `${what} does not exist (If-Match)`);
+  if (condition.ifMatch !== '*' && condition.ifMatch !== version) {
+    return new GantryError(
+      'PRECONDITION_FAILED',
+      `${what} has changed since it was read: get it again and repeat with its new ETag`,
+    );
+  }
+  return undefined;
+}
+
+export function createTopic(state: BrokerState, applied: Applied<CommandOf<'createTopic'>>): Outcome<'createTopic'> {
+  const { command, index, time } = applied;
+  const wanted = command.topic;
+  const existing = state.topicsByName.get(wanted.name);
+  const failed = preconditionRefusal(command, existing?.record.version, `topic ${wanted.name}`);
+  if (failed) return { refused: failed };
+  if (existing) return sameAgain(existing.record, wanted);
+  if (state.topics.size >= LIMITS.topics || state.queueCount + wanted.readQueues > LIMITS.queues) {
+    return {
+      refused: new GantryError(
+        'LIMIT_EXCEEDED',
+        `this broker has ${state.topics.size} topics with ${state.queueCount} queues, and no room for more: delete some first`,
+      ),
+    };
+  }
+  // Versions go on rising across a deletion: a NameServer takes the higher one for the newer.
+  const version = (state.tombstones.get(wanted.name)?.version ?? 0) + 1;
+  const record: Topic = { ...wanted, no: index, version, createdAt: time, updatedAt: time };
+  const topic = state.newTopicState(record);
+  addQueues(state, topic);
+  state.dropTombstone(record.name);
+  state.putTopic(topic, true);
+  return { ok: { topic: record, changed: true } };
+}
+
+const COMPARED = ['type', 'readQueues', 'writeQueues', 'permission', 'tagPolicy', 'description'] as const;
+
+function sameAgain(
+  existing: Topic,
+  wanted: Omit<Topic, 'no' | 'version' | 'createdAt' | 'updatedAt'>,
+): Outcome<'createTopic'> {
+  const different = COMPARED.filter((field) => existing[field] !== wanted[field]);
+  if (different.length === 0) return { ok: { topic: existing, changed: false } };
+  const list = different
+    .map((field) => `${field} is ${JSON.stringify(existing[field])}, not ${JSON.stringify(wanted[field])}`)
+    .join('; ');
+  return {
+    refused: new GantryError(
+      'TOPIC_EXISTS',
+      `topic ${existing.name} exists: ${list}. Change it with PATCH /v1/topics/${existing.name}`,
+    ),
+  };
+}
+
+/** Queues exist from 0 up to the most that the topic ever had here; shrinking only hides them. */
+function addQueues(state: BrokerState, topic: TopicState): void {
+  for (let queueId = topic.queues.length; queueId < topic.record.readQueues; queueId++) {
+    topic.queues.push(new Queue(topic.record.no, queueId, 0, 0));
+    state.queueCount++;
+  }
+}
+
+export function updateTopic(state: BrokerState, applied: Applied<CommandOf<'updateTopic'>>): Outcome<'updateTopic'> {
+  const { command, time } = applied;
+  const topic = state.topics.get(command.no);
+  if (!topic) return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
+  const failed = preconditionRefusal(command, topic.record.version, `topic ${topic.record.name}`);
+  if (failed) return { refused: failed };
+  const before = topic.record;
+  const { allowReorder, ...patch } = command.patch;
+  const merged = merge(before, patch);
+  const refused = refuseUpdate(state, before, merged, allowReorder === true);
+  if (refused) return { refused };
+  if (COMPARED.every((field) => before[field] === merged[field])) return { ok: { topic: before, changed: false } };
+  topic.record = {
+    ...merged,
+    version: before.version + 1,
+    updatedAt: time,
+    partitions: growPartitions(before.partitions, command.broker, merged.readQueues),
+  };
+  addQueues(state, topic);
+  state.putTopic(topic, false);
+  return { ok: { topic: topic.record, changed: true } };
+}
+
+function merge(before: Topic, patch: Omit<TopicPatch, 'allowReorder'>): Topic {
+  const { description, ...rest } = patch;
+  const merged: Topic = { ...before, ...rest };
+  if (description === undefined) return merged;
+  if (description !== null) return { ...merged, description };
+  const { description: _, ...without } = merged;
+  return without;
+}
+
+function refuseUpdate(state: BrokerState, before: Topic, after: Topic, allowReorder: boolean): GantryError | undefined {
+  try {
+    checkQueueCounts(after.readQueues, after.writeQueues);
+  } catch (error) {
+    return error as GantryError;
+  }
+  if (after.writeQueues !== before.writeQueues && before.type === 'FIFO' && !allowReorder) {
+    return new GantryError(
+      'REORDER_NOT_ALLOWED',
+      `topic ${before.name} is FIFO: with ${after.writeQueues} instead of ${before.writeQueues} writable queues a messageGroup may move to another queue and overtake itself. ` +
+        'Let consumers finish first and send allowReorder: true.',
+    );
+  }
+  const known = before.partitions.length;
+  if (after.readQueues > known && state.queueCount + after.readQueues - known > LIMITS.queues) {
+    return new GantryError(
+      'LIMIT_EXCEEDED',
+      `this broker has ${state.queueCount} queues already, of at most ${LIMITS.queues}`,
+    );
+  }
+  return undefined;
+}
+
+export function deleteTopic(state: BrokerState, applied: Applied<CommandOf<'deleteTopic'>>): Outcome<'deleteTopic'> {
+  const { command, index, time } = applied;
+  const topic = state.topics.get(command.no);
+  if (!topic) return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
+  const { record } = topic;
+  const failed = preconditionRefusal(command, record.version, `topic ${record.name}`);
+  if (failed) return { refused: failed };
+  const groups = [...state.groups.values()].filter((group) => group.record.topic === record.no);
+  if (groups.length > 0 && !command.force) {
+    const names = groups.map((group) => group.record.name);
+    return {
+      refused: new GantryError(
+        'IN_USE',
+        `topic ${record.name} is read by ${names.slice(0, 10).join(', ')}: delete these groups first, or say force=true, which deletes them, too`,
+        {
+          members: { groups: names },
+        },
+      ),
+    };
+  }
+  for (const group of groups) state.dropGroup(group);
+  const tombstone = { name: record.name, no: record.no, id: record.id, version: record.version + 1, deletedAt: time };
+  state.dropTopic(topic, tombstone, index);
+  return { ok: { topic: record, changed: true } };
+}
+
+export function putTag(state: BrokerState, applied: Applied<CommandOf<'putTag'>>): Outcome<'putTag'> {
+  const { command, time } = applied;
+  const topic = state.topics.get(command.topic);
+  if (!topic) return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
+  const before = topic.declared.get(command.tag);
+  const failed = preconditionRefusal(command, before?.version, `tag ${command.tag}`);
+  if (failed) return { refused: failed };
+  if (!before && topic.declared.size >= LIMITS.declaredTags) {
+    return { refused: new GantryError('LIMIT_EXCEEDED', `a topic has at most ${LIMITS.declaredTags} declared tags`) };
+  }
+  const tag: DeclaredTag = {
+    tag: command.tag,
+    ...(command.description === undefined ? {} : { description: command.description }),
+    version: (before?.version ?? 0) + 1,
+    createdAt: before?.createdAt ?? time,
+    updatedAt: time,
+  };
+  state.putDeclaredTag(topic, tag);
+  return { ok: { tag, created: !before } };
+}
+
+export function deleteTag(state: BrokerState, applied: Applied<CommandOf<'deleteTag'>>): Outcome<'deleteTag'> {
+  const { command } = applied;
+  const topic = state.topics.get(command.topic);
+  const tag = topic?.declared.get(command.tag);
+  if (!topic || !tag) return { refused: new GantryError('TAG_NOT_FOUND', `tag ${command.tag} is not declared`) };
+  const failed = preconditionRefusal(command, tag.version, `tag ${command.tag}`);
+  if (failed) return { refused: failed };
+  state.dropDeclaredTag(topic, command.tag);
+  return { ok: { tag, created: false } };
+}

@@ -1,0 +1,129 @@
+/** What people do with topics and tags: checks what can be told at once and submits the command that decides. */
+import { GantryError } from '../base/errors';
+import { LIMITS } from '../base/limits';
+import type { Precondition } from './command';
+import { topicNamed, type Core } from './core';
+import type { Queue } from './queue';
+import type { TopicState } from './state';
+import type { DeclaredTag, SeenTag } from './tags';
+import {
+  checkQueueCounts,
+  growPartitions,
+  readable,
+  writable,
+  type Permission,
+  type TagPolicy,
+  type Topic,
+  type TopicPatch,
+  type TopicType,
+} from './topic';
+import type { TopicChange, TagChange } from './topicChanges';
+
+export interface NewTopic {
+  readonly name: string;
+  readonly type: TopicType;
+  readonly readQueues: number;
+  readonly writeQueues: number;
+  readonly permission: Permission;
+  readonly tagPolicy: TagPolicy;
+  readonly description?: string;
+}
+
+export interface QueueView {
+  readonly queue: Queue;
+  readonly readable: boolean;
+  readonly writable: boolean;
+}
+
+export class Topics {
+  readonly #core: Core;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  async create(wanted: NewTopic, condition: Precondition = {}): Promise<TopicChange> {
+    checkQueueCounts(wanted.readQueues, wanted.writeQueues);
+    checkQueueLimit(wanted.readQueues);
+    const existing = this.#core.state.topicsByName.get(wanted.name)?.record;
+    return this.#core.submit({
+      kind: 'createTopic',
+      topic: {
+        ...wanted,
+        id: existing?.id ?? this.#core.chance.bytes(8).toString('hex'),
+        partitions: growPartitions([], this.#core.brokerName, wanted.readQueues),
+      },
+      ...condition,
+    });
+  }
+
+  async update(name: string, patch: TopicPatch, condition: Precondition = {}): Promise<TopicChange> {
+    const { record } = topicNamed(this.#core.state, name);
+    if (patch.readQueues !== undefined) checkQueueLimit(patch.readQueues);
+    return this.#core.submit({
+      kind: 'updateTopic',
+      no: record.no,
+      patch,
+      broker: this.#core.brokerName,
+      ...condition,
+    });
+  }
+
+  async delete(name: string, force: boolean, condition: Precondition = {}): Promise<TopicChange> {
+    const { record } = topicNamed(this.#core.state, name);
+    return this.#core.submit({ kind: 'deleteTopic', no: record.no, force, ...condition });
+  }
+
+  get(name: string): Topic {
+    return topicNamed(this.#core.state, name).record;
+  }
+
+  /** By name, behind `after`; at most `limit`. */
+  list(after: string, limit: number): { topics: Topic[]; more: boolean } {
+    const names = [...this.#core.state.topicsByName.keys()].filter((name) => name > after).sort();
+    const topics = names.slice(0, limit).map((name) => this.get(name));
+    return { topics, more: names.length > limit };
+  }
+
+  queues(name: string): QueueView[] {
+    const { record, queues } = topicNamed(this.#core.state, name);
+    return queues.map((queue) => ({
+      queue,
+      readable: readable(record.permission) && queue.queueId < record.readQueues,
+      writable: writable(record.permission) && queue.queueId < record.writeQueues,
+    }));
+  }
+
+  tags(name: string): { topic: TopicState; declared: DeclaredTag[]; seen: SeenTag[] } {
+    const topic = topicNamed(this.#core.state, name);
+    const declared = [...topic.declared.values()].sort((a, b) => (a.tag < b.tag ? -1 : 1));
+    return { topic, declared, seen: topic.seen.list() };
+  }
+
+  async putTag(
+    name: string,
+    tag: string,
+    description: string | undefined,
+    condition: Precondition = {},
+  ): Promise<TagChange> {
+    const { record } = topicNamed(this.#core.state, name);
+    return this.#core.submit({
+      kind: 'putTag',
+      topic: record.no,
+      tag,
+      ...(description === undefined ? {} : { description }),
+      ...condition,
+    });
+  }
+
+  async deleteTag(name: string, tag: string, condition: Precondition = {}): Promise<TagChange> {
+    const { record } = topicNamed(this.#core.state, name);
+    return this.#core.submit({ kind: 'deleteTag', topic: record.no, tag, ...condition });
+  }
+}
+
+function checkQueueLimit(queues: number): void {
+  if (queues > LIMITS.queuesPerTopic) {
+    throw new GantryError('LIMIT_EXCEEDED', `a topic has at most ${LIMITS.queuesPerTopic} queues on one broker`);
+  }
+}
