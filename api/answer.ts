@@ -1,0 +1,118 @@
+/**
+ * Writes answers. Every one carries X-Request-Id and is never cached. Whoever answers before a large body was read says
+ * so, closes the connection, and for a moment throws away what still comes, so that the client can read the answer.
+ */
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Clock } from '../src/base/clock';
+import type { Answer } from './operation';
+import { pathOf } from './operation';
+import { coded, PROBLEM_TYPE, problemOf, retryAfter } from './problem';
+
+type Headers = Record<string, string | number>;
+
+/** An unread body up to this many bytes is read to its end and dropped: cheaper than a new connection. */
+const DROPPED_BYTES = 64 * 1024;
+/** How long, and how much, a connection that is to be closed is still listened to. */
+const LINGER_MS = 1000;
+const LINGER_BYTES = 16 * 1024 * 1024;
+
+/** One request on its way to its answer. */
+export interface Exchange {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly requestId: string;
+  /** Headers that a browser of another origin needs. */
+  cors?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Writes what a handler answered. */
+export function writeAnswer(exchange: Exchange, answer: Answer, clock: Clock): void {
+  const { body, json, text, bytes } = answer;
+  const content = json ?? text ?? bytes ?? (body === undefined ? undefined : JSON.stringify(body));
+  const headers: Headers = {};
+  if (content !== undefined) {
+    headers['Content-Type'] = 'application/json';
+    headers['Content-Length'] = typeof content === 'string' ? Buffer.byteLength(content) : content.length;
+  } else if (answer.status !== 204 && answer.status !== 304) headers['Content-Length'] = 0;
+  headers['Cache-Control'] = 'no-store';
+  headers['X-Content-Type-Options'] = 'nosniff';
+  headers['X-Request-Id'] = exchange.requestId;
+  if (exchange.cors) Object.assign(headers, exchange.cors);
+  if (answer.headers) Object.assign(headers, answer.headers);
+  send(exchange, answer.status, headers, content, clock);
+}
+
+/** Writes the problem document of a failure and returns its status. */
+export function writeProblem(
+  exchange: Exchange,
+  error: unknown,
+  clock: Clock,
+  extra: Record<string, string> = {},
+): number {
+  const instance = pathOf(exchange.req.url ?? '/').slice(0, 1024);
+  const problem = problemOf(error, exchange.requestId, instance);
+  const headers: Record<string, string> = { 'Content-Type': PROBLEM_TYPE, ...extra };
+  const wait = retryAfter(error) ?? (problem.status === 503 || problem.status === 429 ? '1' : undefined);
+  if (wait !== undefined) headers['Retry-After'] = wait;
+  writeAnswer(exchange, { status: problem.status, body: problem, headers }, clock);
+  return problem.status;
+}
+
+function send(
+  { req, res }: Exchange,
+  status: number,
+  headers: Headers,
+  content: string | Buffer | undefined,
+  clock: Clock,
+): void {
+  if (req.complete || !mustClose(req)) {
+    res.writeHead(status, headers);
+    res.end(content);
+    return;
+  }
+  headers['Connection'] = 'close';
+  res.writeHead(status, headers);
+  if (content === undefined || req.method === 'HEAD') res.flushHeaders();
+  else res.write(content);
+  linger(req, res, clock);
+}
+
+/** Whether the rest of the request is too long, or too uncertain, to be read for nothing. */
+function mustClose(req: IncomingMessage): boolean {
+  if (req.headers.expect !== undefined) return true;
+  const length = req.headers['content-length'];
+  if (length === undefined) return req.headers['transfer-encoding'] !== undefined;
+  return Number(length) > DROPPED_BYTES;
+}
+
+function linger(req: IncomingMessage, res: ServerResponse, clock: Clock): void {
+  let left = LINGER_BYTES;
+  const finish = () => {
+    timer.cancel();
+    req.off('data', onData).off('end', finish).off('close', finish);
+    res.end();
+  };
+  const onData = (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) finish();
+  };
+  const timer = clock.after(LINGER_MS, finish);
+  req.on('data', onData).once('end', finish).once('close', finish);
+  req.resume();
+}
+
+/** The bytes of a whole answer for a connection whose request never became one; the connection is closed after it. */
+export function rawProblem(error: unknown, requestId: string): string {
+  const body = JSON.stringify(problemOf(error, requestId));
+  const { status } = problemOf(coded(error), requestId);
+  return [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Cache-Control: no-store',
+    `X-Request-Id: ${requestId}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
+}

@@ -1,0 +1,250 @@
+/**
+ * A broker with its HTTP front, as one process runs it: opens the folder, listens at once (so that /livez and /readyz
+ * answer while data is read), starts the core, registers. Stops in reverse: unready, unregistered, parked polls
+ * answered, requests finished, what was written flushed, stores closed.
+ */
+import type { Chance } from '../src/base/chance';
+import { delay, type Clock } from '../src/base/clock';
+import type { Service } from '../src/base/life';
+import type { Log } from '../src/base/log';
+import { createRegistry, requestTimes, type Registry } from '../src/base/metrics';
+import { Broker } from '../src/broker/broker';
+import { meterBroker } from '../src/broker/meter';
+import type { NameserverPeer } from '../src/cluster/nameserverPeer';
+import { Registrar } from '../src/cluster/registration';
+import type { BrokerOptions } from '../src/config';
+import type { TopicRegistration } from '../src/nameserver/route';
+import { FolderDiskSpace } from '../storage/diskSpace';
+import { openFolder, type Folder } from '../storage/folder';
+import { openRocksdb } from '../storage/rocksdbEngine';
+import { createApp } from './app';
+import type { Contract } from './contract';
+import { clusterHandlers, metaHandlers } from './handlers/cluster';
+import { groupHandlers } from './handlers/groups';
+import { healthHandlers, type HealthCheck } from './handlers/health';
+import { messageHandlers } from './handlers/messages';
+import { tagHandlers } from './handlers/tags';
+import { topicHandlers } from './handlers/topics';
+import { HttpServer } from './server';
+
+export const BROKER_TAGS = ['Meta', 'Topics', 'Messages', 'Groups', 'Offsets', 'Cluster', 'Health'] as const;
+
+export interface BrokerNodeOptions {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+  readonly contract: Contract;
+  readonly config: Omit<BrokerOptions, 'role'>;
+  readonly nameservers: readonly NameserverPeer[];
+  /** IPv4 address of this host and the process id: they go into message ids. */
+  readonly hostAddress: string;
+  readonly pid: number;
+  /** The process must end at once. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+export class BrokerNode implements Service {
+  readonly #options: BrokerNodeOptions;
+  readonly #registry: Registry = createRegistry();
+  #folder: Folder | undefined;
+  #broker: Broker | undefined;
+  #server: HttpServer | undefined;
+  #registrar: Registrar | undefined;
+  #draining = false;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: BrokerNodeOptions) {
+    this.#options = options;
+  }
+
+  /** host:port that others use, once it listens. */
+  get address(): string {
+    return this.#broker?.address ?? '';
+  }
+
+  get registrar(): Registrar {
+    return this.#registrar!;
+  }
+
+  get broker(): Broker {
+    return this.#broker!;
+  }
+
+  async start(): Promise<void> {
+    const { config, clock, log } = this.#options;
+    this.#folder = await openFolder({
+      path: config.data,
+      openEngine: openRocksdb,
+      timers: clock,
+      flush: config.flush,
+      onNotice: (text) => log.warn(text),
+      ...(config.acceptDataLoss === undefined ? {} : { acceptDataLoss: config.acceptDataLoss }),
+    });
+    this.#server = this.#newServer();
+    await this.#server.start();
+    const port = this.#server.address().port;
+    const address = config.advertise ?? `${advertisedHost(config.host, this.#options.hostAddress)}:${port}`;
+    this.#broker = this.#newBroker(this.#folder, address);
+    meterBroker(this.#registry, this.#broker);
+    this.#registrar = this.#newRegistrar(this.#broker);
+    this.#server.serve(this.#newApp(this.#broker, this.#registrar, this.#server));
+    await this.#broker.start();
+    await this.#registrar.start();
+    await this.#registrar.acknowledged();
+  }
+
+  #newServer(): HttpServer {
+    const { config, clock, log } = this.#options;
+    return new HttpServer({ host: config.host, port: config.port, clock, log, maxConnections: config.maxConnections });
+  }
+
+  #newBroker(folder: Folder, address: string): Broker {
+    const { config, clock, chance, log, hostAddress, pid, onFatal } = this.#options;
+    const broker = new Broker({
+      clock,
+      chance,
+      log,
+      journal: folder.journal,
+      tables: folder.tables,
+      disk: new FolderDiskSpace(config.data),
+      onFatal,
+      options: {
+        name: config.name,
+        cluster: config.cluster,
+        messageIdTag: messageIdTag(address, hostAddress),
+        address: hostAddress,
+        pid,
+        syncEveryTurn: config.flush === 'sync',
+        syncEveryMs: config.flushIntervalMs,
+        retention: {
+          retentionMs: config.retentionMs,
+          forceTrimRatio: config.diskForceTrimRatio,
+          refuseRatio: config.diskRefuseRatio,
+        },
+        retentionCheckMs: config.retentionCheckMs,
+        tailBytes: config.tailBytes,
+        maxParkedPolls: config.maxParkedPolls,
+      },
+    });
+    broker.address = address;
+    return broker;
+  }
+
+  #newRegistrar(broker: Broker): Registrar {
+    const { config, clock, log, nameservers } = this.#options;
+    const registrar = new Registrar({
+      clock,
+      log,
+      cluster: config.cluster,
+      broker: config.name,
+      brokerId: config.brokerId,
+      nameservers,
+      describe: (names) => ({
+        address: broker.address,
+        role: 'MASTER',
+        epoch: broker.rooms.epoch,
+        messageIdTag: broker.rooms.identity.messageIdTag,
+        permission: 'RW',
+        topics: registrations(broker, names),
+      }),
+      times: { heartbeatMs: config.heartbeatMs },
+    });
+    broker.onTopicsChanged = (names) => void registrar.changed([...names]);
+    return registrar;
+  }
+
+  #newApp(broker: Broker, registrar: Registrar, server: HttpServer) {
+    const { config, clock, chance, log, contract } = this.#options;
+    return createApp({
+      contract,
+      tags: BROKER_TAGS,
+      handlers: {
+        ...metaHandlers,
+        ...topicHandlers({ broker, defaultQueues: config.defaultQueues, registered: () => registrar.acknowledged() }),
+        ...tagHandlers({ broker }),
+        ...messageHandlers({ broker }),
+        ...groupHandlers({ broker }),
+        ...clusterHandlers({
+          broker,
+          brokerId: config.brokerId,
+          connections: () => server.connections,
+          nameservers: () => registrar.status(),
+        }),
+        ...healthHandlers({ checks: () => this.#checks(broker, registrar), registry: this.#registry }),
+      },
+      clock,
+      chance,
+      log,
+      corsOrigins: config.corsOrigins,
+      ready: () => broker.ready,
+      onFinish: requestTimes(this.#registry),
+    });
+  }
+
+  #checks(broker: Broker, registrar: Registrar): HealthCheck[] {
+    const { ready } = broker;
+    const full = ready && broker.rooms.retention.full;
+    return [
+      {
+        name: 'replay',
+        ok: ready,
+        detail: ready ? 'the journal is applied' : `applied ${broker.state.applied} of ${broker.journal.end} commands`,
+      },
+      {
+        name: 'registration',
+        ok: registrar.registered,
+        detail: registrar.registered ? 'known to a NameServer' : 'no NameServer has answered yet',
+      },
+      { name: 'disk', ok: !full, detail: full ? 'above --disk-refuse-ratio: messages are refused' : 'has room' },
+      { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
+    ];
+  }
+
+  /** From now on /readyz says 503; the listeners close `drainMs` later, so that load balancers have looked away by then. */
+  async drain(drainMs: number): Promise<void> {
+    this.#draining = true;
+    await delay(this.#options.clock, drainMs);
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    this.#draining = true;
+    await this.#registrar?.stop();
+    this.#broker?.lot.close();
+    await this.#server?.stop();
+    await this.#broker?.stop();
+    await this.#folder?.close();
+  }
+}
+
+/** What one listens on may be no address that others can use. */
+export const advertisedHost = (host: string, hostAddress: string): string =>
+  host === '0.0.0.0' || host === '::' ? hostAddress : host;
+
+/** The label for offset ids wants an IPv4 address; a host name is replaced by this host's own. */
+function messageIdTag(address: string, hostAddress: string): string {
+  const colon = address.lastIndexOf(':');
+  const host = address.slice(0, colon);
+  return `${/^\d+\.\d+\.\d+\.\d+$/.test(host) ? host : hostAddress}${address.slice(colon)}`;
+}
+
+function registrations(broker: Broker, names: ReadonlySet<string> | undefined): TopicRegistration[] {
+  const { topicsByName } = broker.state;
+  const records = names
+    ? [...names].flatMap((name) => topicsByName.get(name)?.record ?? [])
+    : [...topicsByName.values()].map((topic) => topic.record);
+  return records.map(({ name, id, version, type, readQueues, writeQueues, permission, partitions }) => ({
+    name,
+    id,
+    version,
+    type,
+    readQueues,
+    writeQueues,
+    permission,
+    partitions,
+  }));
+}

@@ -1,0 +1,60 @@
+/** What an operator asks a broker first: who it is, how far its journal is, what goes through it. */
+import type { Broker } from '../../src/broker/broker';
+import type { HandlerTable } from '../operation';
+import { FEATURES, VERSION } from '../version';
+
+export interface ClusterDeps {
+  readonly broker: Broker;
+  readonly brokerId: number;
+  /** Open connections of the front. */
+  readonly connections: () => number;
+  readonly nameservers: () => readonly {
+    address: string;
+    reachable: boolean;
+    lastRegistrationTimestamp?: number;
+    lastError?: string;
+  }[];
+}
+
+export function clusterHandlers(deps: ClusterDeps): HandlerTable<'getCluster' | 'listBrokers'> {
+  return {
+    getCluster() {
+      const nameservers = deps.nameservers().map(({ address, reachable, lastRegistrationTimestamp }) => ({
+        address,
+        reachable,
+        ...(lastRegistrationTimestamp === undefined ? {} : { lastRegistrationTimestamp }),
+      }));
+      return { status: 200, body: { cluster: deps.broker.cluster, brokers: [brokerView(deps)], nameservers } };
+    },
+    listBrokers: () => ({ status: 200, body: { brokers: [brokerView(deps)] } }),
+  };
+}
+
+export const metaHandlers: HandlerTable<'getVersion'> = {
+  getVersion: () => ({ status: 200, body: { name: 'gantry', version: VERSION, features: FEATURES } }),
+};
+
+function brokerView({ broker, brokerId, connections }: ClusterDeps) {
+  const { rooms, state, journal } = broker;
+  const lostRanges = journal.lostRanges;
+  return {
+    cluster: broker.cluster,
+    broker: broker.name,
+    brokerId,
+    role: 'MASTER',
+    epoch: rooms.epoch,
+    address: broker.address,
+    messageIdTag: rooms.identity.messageIdTag,
+    permission: 'RW',
+    version: VERSION,
+    startedTimestamp: broker.startedAt,
+    journal: { head: state.marks.journalHead, end: journal.end, confirmed: journal.end, applied: state.applied },
+    traffic: broker.traffic(),
+    diskUsedRatio: rooms.retention.usedRatio,
+    topics: state.topics.size,
+    groups: state.groups.size,
+    connections: connections(),
+    parkedPolls: broker.lot.parked,
+    ...(lostRanges.length > 0 ? { lostRanges } : {}),
+  };
+}

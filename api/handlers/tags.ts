@@ -1,0 +1,52 @@
+/** Declared and seen tags of a topic on the wire. */
+import type { Broker } from '../../src/broker/broker';
+import type { DeclaredTag } from '../../src/broker/tags';
+import { etagOf, preconditionOf } from '../etag';
+import { nameOf } from '../names';
+import type { HandlerTable } from '../operation';
+
+export function tagHandlers({
+  broker,
+}: {
+  readonly broker: Broker;
+}): HandlerTable<'listTags' | 'putTag' | 'deleteTag'> {
+  return {
+    listTags({ path }) {
+      const { topic, declared, seen } = broker.rooms.topics.tags(nameOf(path.topic));
+      return {
+        status: 200,
+        body: {
+          policy: topic.record.tagPolicy,
+          declared: declared.map(tagView),
+          seen: seen.map(({ tag, count, lastTime }) => ({ tag, count, lastTimestamp: lastTime })),
+        },
+      };
+    },
+
+    async putTag({ path, body, headers }) {
+      const name = nameOf(path.topic);
+      const condition = preconditionOf(headers, tagId(broker, name, path.tag));
+      const { tag, created } = await broker.rooms.topics.putTag(name, path.tag, body?.description, condition);
+      const id = tagId(broker, name, path.tag);
+      return { status: created ? 201 : 200, body: tagView(tag), headers: { ETag: etagOf(id ?? '', tag.version) } };
+    },
+
+    async deleteTag({ path, headers }) {
+      const name = nameOf(path.topic);
+      await broker.rooms.topics.deleteTag(name, path.tag, preconditionOf(headers, tagId(broker, name, path.tag)));
+      return { status: 204 };
+    },
+  };
+}
+
+const tagId = (broker: Broker, topic: string, tag: string): string | undefined => {
+  const state = broker.state.topicsByName.get(topic);
+  return state && `${state.record.id}.${tag}`;
+};
+
+const tagView = ({ tag, description, createdAt, updatedAt }: DeclaredTag) => ({
+  tag,
+  ...(description === undefined ? {} : { description }),
+  createdTimestamp: createdAt,
+  updatedTimestamp: updatedAt,
+});

@@ -1,0 +1,337 @@
+/**
+ * What a send brings, as messages (api.md, rules 11 and 12). The content type decides and nothing is sniffed: JSON and
+ * NDJSON describe messages, anything else is one message as it is, text where its type says so. Either every message is
+ * fit to be stored, or the request is refused with the place of its first fault. One pass; this is the hottest code of
+ * the rim.
+ */
+import { GantryError, type ErrorLocation } from '../src/base/errors';
+import { LIMITS } from '../src/base/limits';
+import type { OutgoingMessage } from '../src/broker/message';
+import type { Operation } from './contract';
+import { decodeUtf8, parseJson } from './jsonText';
+import { isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
+import { attributeFault, type FieldFault } from './messageAttributes';
+import type { Call } from './operation';
+import { isReservedProperty } from './reservedProperties';
+import type { Schema } from './schema';
+import { below, SchemaCheck } from './schemaCheck';
+
+/** The query parameters that describe a message sent as it is. */
+export interface RawMessageQuery {
+  readonly tag?: string | undefined;
+  readonly key?: readonly string[] | undefined;
+  /** `name:value`, once per property. */
+  readonly property?: readonly string[] | undefined;
+  readonly messageGroup?: string | undefined;
+}
+
+/** A message as the contract's JSON describes it; its schema has been checked. */
+export interface WireMessage {
+  readonly body?: string;
+  readonly bodyJson?: unknown;
+  readonly bodyEncoding?: string;
+  readonly contentType?: string;
+  readonly tag?: string;
+  readonly keys?: readonly string[];
+  readonly properties?: Readonly<Record<string, string>>;
+  readonly messageGroup?: string;
+  readonly messageId?: string;
+  readonly queue?: { readonly broker: string; readonly queueId: number };
+}
+
+/** Where a message stands in the request; made into text only when something is wrong. */
+interface Place {
+  readonly pointer: string;
+  /** 'line 3: ' in NDJSON. */
+  readonly prefix: string;
+}
+
+const place = (index: number, line = 0): Place => ({
+  pointer: `/messages/${index}`,
+  prefix: line === 0 ? '' : `line ${line}: `,
+});
+
+/** Characters of a content type that is kept with a message. */
+const CONTENT_TYPE_CHARACTERS = 255;
+const NDJSON = 'application/x-ndjson';
+
+const readers = new WeakMap<Operation, MessageReader>();
+
+/** The reader of an operation that takes what sendMessages takes; compiled once. */
+export function messageReader(operation: Operation): MessageReader {
+  const known = readers.get(operation);
+  if (known) return known;
+  const reader = new MessageReader(operation);
+  readers.set(operation, reader);
+  return reader;
+}
+
+/** The messages of a call, checked. */
+export const readMessages = (call: Call<'sendMessages'>): OutgoingMessage[] =>
+  messageReader(call.operation).read(call.contentType, call.bodyBytes, call.query);
+
+/** Reads the bodies of one operation. */
+export class MessageReader {
+  readonly #batch: SchemaCheck;
+  readonly #one: SchemaCheck;
+
+  constructor(operation: Operation) {
+    const schema = operation.body?.content.get('application/json');
+    const messages = (schema?.['properties'] as Record<string, Schema> | undefined)?.['messages'];
+    if (!schema || !messages) throw new Error(`openapi.yaml: ${operation.id} takes no JSON with messages`);
+    this.#batch = new SchemaCheck(schema);
+    this.#one = new SchemaCheck(messages['items'] as Schema);
+  }
+
+  /** At least one message, or a GantryError. */
+  read(contentType: string | undefined, bytes: Buffer, query: RawMessageQuery): OutgoingMessage[] {
+    const media = contentType === undefined ? undefined : parseMediaType(contentType);
+    const type = media?.type ?? '';
+    if (type === 'application/json') return this.#readJson(bytes, query);
+    if (type === NDJSON) return this.#readLines(bytes, query);
+    const text = (type.startsWith('text/') || isJsonType(type)) && isUtf8Charset(media?.charset);
+    return [readRaw(contentType, text, bytes, query)];
+  }
+
+  #readJson(bytes: Buffer, query: RawMessageQuery): OutgoingMessage[] {
+    refuseRawQuery(query);
+    if (bytes.length === 0) throw bodyEmpty('', 'The request has no body: send {"body":"…"} or {"messages":[…]}.');
+    const value = parseJson(decodeUtf8(bytes));
+    const alone = typeof value === 'object' && value !== null && !Array.isArray(value) && !('messages' in value);
+    const batch = (alone ? { messages: [value] } : value) as { messages: WireMessage[] };
+    const given = (batch as { messages?: unknown } | null)?.messages;
+    if (Array.isArray(given)) checkCount(given.length);
+    if (!this.#batch.accepts(batch)) throw invalid(this.#batch.faults(batch, alone), '');
+    const { messages } = batch;
+    const outgoing: OutgoingMessage[] = new Array(messages.length) as OutgoingMessage[];
+    let total = 0;
+    for (let i = 0; i < messages.length; i += 1) {
+      const message = fromWire(messages[i]!, i, 0);
+      total += message.body.length;
+      outgoing[i] = message;
+    }
+    checkTotal(total);
+    return outgoing;
+  }
+
+  #readLines(bytes: Buffer, query: RawMessageQuery): OutgoingMessage[] {
+    refuseRawQuery(query);
+    const text = decodeUtf8(bytes);
+    const outgoing: OutgoingMessage[] = [];
+    let total = 0;
+    let line = 0;
+    for (let start = 0; start < text.length;) {
+      const newline = text.indexOf('\n', start);
+      const end = newline < 0 ? text.length : newline;
+      line += 1;
+      const part = text.slice(start, end).trim();
+      start = end + 1;
+      if (part === '') continue;
+      const index = outgoing.length;
+      checkCount(index + 1);
+      const value = parseJson(part, place(index, line));
+      if (!this.#one.accepts(value)) {
+        const { pointer, prefix } = place(index, line);
+        throw invalid(
+          this.#one.faults(value, false).map((fault) => ({ ...fault, pointer: pointer + fault.pointer })),
+          prefix,
+        );
+      }
+      const message = fromWire(value as WireMessage, index, line);
+      total += message.body.length;
+      outgoing.push(message);
+    }
+    if (outgoing.length === 0) throw bodyEmpty('', 'The request has no message: send one JSON object per line.');
+    checkTotal(total);
+    return outgoing;
+  }
+}
+
+/**
+ * One message of a JSON request, checked for what its schema cannot say. `index` is its place among the messages,
+ * `line` its line in NDJSON; 0 = not NDJSON.
+ */
+export function fromWire(wire: WireMessage, index: number, line: number): OutgoingMessage {
+  const { tag, keys, properties, messageGroup } = wire;
+  const json = wire.bodyJson !== undefined;
+  if (json === (wire.body !== undefined)) throw bodyChoice(wire, place(index, line));
+  const text = wire.bodyEncoding === undefined || wire.bodyEncoding === 'TEXT';
+  const body = json
+    ? jsonBody(wire, place(index, line))
+    : text
+      ? Buffer.from(wire.body!, 'utf8')
+      : base64Body(wire.body!, place(index, line));
+  if (body.length === 0) {
+    const { pointer, prefix } = place(index, line);
+    throw bodyEmpty(`${pointer}/body`, `${prefix}A message has a body of at least one byte.`);
+  }
+  if (body.length > LIMITS.messageBodyBytes) throw tooLarge(place(index, line), body.length);
+  if (tag !== undefined || keys || properties || messageGroup !== undefined) {
+    const fault = attributeFault(tag, keys, properties, messageGroup);
+    if (fault) throw refused(place(index, line), fault);
+  }
+  return {
+    body,
+    text,
+    contentType: json ? 'application/json' : wire.contentType,
+    tag,
+    keys,
+    properties,
+    messageGroup,
+    messageId: wire.messageId,
+    queue: wire.queue,
+  };
+}
+
+function jsonBody({ bodyJson, contentType, bodyEncoding }: WireMessage, at: Place): Buffer {
+  if (bodyEncoding !== undefined) throw refused(at, { field: '/bodyEncoding', detail: 'does not go with bodyJson' });
+  if (contentType !== undefined && contentType !== 'application/json') {
+    throw refused(at, { field: '/contentType', detail: 'is application/json where bodyJson is given' });
+  }
+  const inexact = inexactNumber(bodyJson, '/bodyJson');
+  if (inexact)
+    throw refused(at, {
+      field: inexact,
+      detail: 'a number this large would be changed: send it as a string, or use body',
+    });
+  return Buffer.from(JSON.stringify(bodyJson), 'utf8');
+}
+
+/** Where a number stands that JavaScript cannot hold as it was written; undefined when there is none. */
+function inexactNumber(value: unknown, pointer: string): string | undefined {
+  if (typeof value === 'number') return isExact(value) ? undefined : pointer;
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const key in value) {
+    const part = (value as Record<string, unknown>)[key];
+    if (typeof part === 'number' ? isExact(part) : typeof part !== 'object') continue;
+    const found = inexactNumber(part, below(pointer, key));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+const isExact = (value: number): boolean =>
+  Number.isInteger(value) ? Number.isSafeInteger(value) : Number.isFinite(value);
+
+/** Strict: alphabet, padding and unused bits as RFC 4648 writes them, nothing else. */
+function base64Body(text: string, at: Place): Buffer {
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.toString('base64') === text) return bytes;
+  throw refused(at, { field: '/body', detail: 'is not base64 with padding (RFC 4648, section 4)' });
+}
+
+/** One message as it is, described by the query. */
+function readRaw(
+  contentType: string | undefined,
+  text: boolean,
+  bytes: Buffer,
+  query: RawMessageQuery,
+): OutgoingMessage {
+  if (bytes.length === 0) throw bodyEmpty('', 'The request has no body: it is the message.');
+  if (bytes.length > LIMITS.messageBodyBytes) throw tooLarge({ pointer: '', prefix: '' }, bytes.length);
+  if (text) decodeUtf8(bytes);
+  if (contentType !== undefined && contentType.length > CONTENT_TYPE_CHARACTERS) {
+    const detail = `has at most ${CONTENT_TYPE_CHARACTERS} characters`;
+    throw new GantryError('VALIDATION_FAILED', `The content type ${detail}.`, {
+      errors: [{ parameter: 'Content-Type', in: 'header', detail }],
+    });
+  }
+  const { tag, messageGroup } = query;
+  const keys = query.key && query.key.length > 0 ? query.key : undefined;
+  const properties = query.property && query.property.length > 0 ? readProperties(query.property) : undefined;
+  const fault = attributeFault(tag, keys, properties, messageGroup);
+  if (fault) throw refusedParameter(PARAMETERS[fault.field.split('/')[1]!] ?? 'property', fault.detail);
+  return {
+    body: bytes,
+    text,
+    contentType,
+    tag,
+    keys,
+    properties,
+    messageGroup,
+    messageId: undefined,
+    queue: undefined,
+  };
+}
+
+/** The query's names for the fields of a message. */
+const PARAMETERS: Readonly<Record<string, string>> = { tag: 'tag', keys: 'key', messageGroup: 'messageGroup' };
+
+function readProperties(pairs: readonly string[]): Record<string, string> {
+  const properties: Record<string, string> = {};
+  for (const pair of pairs) {
+    const colon = pair.indexOf(':');
+    if (colon <= 0) throw refusedParameter('property', 'must be name:value');
+    const name = pair.slice(0, colon);
+    if (Object.hasOwn(properties, name)) throw refusedParameter('property', `${name} stands twice`);
+    if (isReservedProperty(name)) throw refusedParameter('property', `the name ${name} is reserved`);
+    properties[name] = pair.slice(colon + 1);
+  }
+  return properties;
+}
+
+/** With JSON, the message says everything itself. */
+function refuseRawQuery(query: RawMessageQuery): void {
+  const { tag, key, property, messageGroup } = query;
+  if (tag === undefined && key === undefined && property === undefined && messageGroup === undefined) return;
+  const name =
+    tag !== undefined ? 'tag' : key !== undefined ? 'key' : property !== undefined ? 'property' : 'messageGroup';
+  throw refusedParameter(name, 'describes a message sent as it is; in JSON it is a field of the message');
+}
+
+function checkCount(count: number): void {
+  if (count <= LIMITS.batchMessages) return;
+  const detail = `at most ${LIMITS.batchMessages} messages in one request`;
+  throw new GantryError('VALIDATION_FAILED', `The body is refused at /messages: ${detail}.`, {
+    errors: [{ pointer: '/messages', detail }],
+  });
+}
+
+function checkTotal(bytes: number): void {
+  if (bytes <= LIMITS.batchBytes) return;
+  throw new GantryError(
+    'BODY_TOO_LARGE',
+    `All bodies of a request have at most ${LIMITS.batchBytes} bytes together, not ${bytes}.`,
+    {
+      errors: [{ pointer: '/messages', detail: `at most ${LIMITS.batchBytes} bytes of bodies` }],
+    },
+  );
+}
+
+function tooLarge({ pointer, prefix }: Place, bytes: number): GantryError {
+  const detail = `${prefix}a body has at most ${LIMITS.messageBodyBytes} bytes, not ${bytes}`;
+  return new GantryError('BODY_TOO_LARGE', `A message is too large: ${detail}.`, {
+    errors: [{ pointer: pointer === '' ? '' : `${pointer}/body`, detail }],
+  });
+}
+
+function bodyChoice(wire: WireMessage, at: Place): GantryError {
+  const both = wire.body !== undefined;
+  return refused(at, {
+    field: '/body',
+    detail: both ? 'stands beside bodyJson: give one of them' : 'is required, or bodyJson',
+  });
+}
+
+const bodyEmpty = (pointer: string, detail: string): GantryError =>
+  new GantryError('BODY_EMPTY', detail, { errors: [{ pointer, detail: 'is empty' }] });
+
+function refused({ pointer, prefix }: Place, { field, detail }: FieldFault): GantryError {
+  return invalid([{ pointer: pointer + field, detail }], prefix);
+}
+
+function invalid(faults: readonly { pointer: string; detail: string }[], prefix: string): GantryError {
+  const errors: ErrorLocation[] = faults.map(({ pointer, detail }) => ({ pointer, detail: prefix + detail }));
+  const [first] = faults;
+  return new GantryError(
+    'VALIDATION_FAILED',
+    `The body is refused at ${first?.pointer || 'its top'}: ${prefix}${first?.detail}.`,
+    { errors },
+  );
+}
+
+function refusedParameter(parameter: string, detail: string): GantryError {
+  return new GantryError('VALIDATION_FAILED', `Query parameter ${parameter}: ${detail}.`, {
+    errors: [{ parameter, in: 'query', detail }],
+  });
+}

@@ -1,0 +1,5 @@
+/** System names contain `%`, which a path cannot carry well: `~RETRY~group` stands for `%RETRY%group` (rule 18). */
+export function nameOf(pathName: string): string {
+  const system = /^~(RETRY|DLQ)~(.+)$/.exec(pathName);
+  return system ? `%${system[1]}%${system[2]}` : pathName;
+}

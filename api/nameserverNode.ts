@@ -1,0 +1,104 @@
+/** A NameServer with its HTTP front. */
+import type { Chance } from '../src/base/chance';
+import { delay, type Clock } from '../src/base/clock';
+import type { Service } from '../src/base/life';
+import type { Log } from '../src/base/log';
+import { createRegistry, requestTimes } from '../src/base/metrics';
+import { Nameserver } from '../src/nameserver/nameserver';
+import { createApp } from './app';
+import type { Contract } from './contract';
+import { metaHandlers } from './handlers/cluster';
+import { healthHandlers } from './handlers/health';
+import { nameserverHandlers } from './handlers/nameserver';
+import { HttpServer } from './server';
+
+export const NAMESERVER_TAGS = ['Meta', 'NameServer', 'Health'] as const;
+
+export interface NameserverNodeOptions {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+  readonly contract: Contract;
+  readonly host: string;
+  readonly port: number;
+  readonly scanMs: number;
+  readonly expiryMs: number;
+  readonly startingMs: number;
+  readonly maxConnections: number;
+  readonly corsOrigins: readonly string[];
+}
+
+export class NameserverNode implements Service {
+  readonly nameserver: Nameserver;
+  readonly #options: NameserverNodeOptions;
+  readonly #server: HttpServer;
+  #draining = false;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: NameserverNodeOptions) {
+    const { clock, chance, log, contract, corsOrigins } = options;
+    this.#options = options;
+    this.nameserver = new Nameserver({
+      clock,
+      log,
+      scanMs: options.scanMs,
+      heartbeatTimeoutMs: options.expiryMs,
+      startingMs: options.startingMs,
+    });
+    this.#server = new HttpServer({
+      host: options.host,
+      port: options.port,
+      clock,
+      log,
+      maxConnections: options.maxConnections,
+    });
+    const registry = createRegistry();
+    this.#server.serve(
+      createApp({
+        contract,
+        tags: NAMESERVER_TAGS,
+        handlers: {
+          ...metaHandlers,
+          ...nameserverHandlers(this.nameserver),
+          ...healthHandlers({
+            checks: () => [
+              { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
+            ],
+            registry,
+          }),
+        },
+        clock,
+        chance,
+        log,
+        corsOrigins,
+        ready: () => true,
+        onFinish: requestTimes(registry),
+      }),
+    );
+  }
+
+  get port(): number {
+    return this.#server.address().port;
+  }
+
+  async start(): Promise<void> {
+    await this.nameserver.start();
+    await this.#server.start();
+  }
+
+  /** As a broker's: unready first, closed later. */
+  async drain(drainMs: number): Promise<void> {
+    this.#draining = true;
+    await delay(this.#options.clock, drainMs);
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    await this.#server.stop();
+    await this.nameserver.stop();
+  }
+}

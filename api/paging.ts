@@ -1,0 +1,20 @@
+/** Cursors of lists: they say behind which name to go on, mean the same on any node, and hold no state on a server. */
+import { GantryError } from '../src/base/errors';
+
+export function listCursor(after: string): string {
+  return Buffer.from(JSON.stringify({ after }), 'utf8').toString('base64url');
+}
+
+/** The name to go on behind; '' for none. Throws CURSOR_INVALID. */
+export function afterOf(cursor: string | undefined): string {
+  if (cursor === undefined || cursor === '') return '';
+  try {
+    const content = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as { after?: unknown } | null;
+    if (typeof content?.after === 'string' && listCursor(content.after) === cursor) return content.after;
+  } catch {
+    // not one of ours: refused below
+  }
+  throw new GantryError('CURSOR_INVALID', 'the cursor is not one that this list answered: begin again without it', {
+    errors: [{ parameter: 'cursor', in: 'query', detail: 'is not a cursor of this list' }],
+  });
+}

@@ -1,0 +1,268 @@
+/**
+ * The listening socket of one process and its defences: Node's strict parser, bounded headers, slow clients dropped,
+ * connections counted. Node constructs requests and responses with Express's prototypes, because Express would
+ * otherwise swap them on every request, which costs more than half of the throughput (architecture.md, Measured facts).
+ */
+import {
+  createServer,
+  IncomingMessage,
+  ServerResponse,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+} from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Express } from 'express';
+import { systemChance, type Chance } from '../src/base/chance';
+import type { Clock, Timer } from '../src/base/clock';
+import { GantryError } from '../src/base/errors';
+import type { Service } from '../src/base/life';
+import { LIMITS } from '../src/base/limits';
+import type { Log } from '../src/base/log';
+import { rawProblem, writeProblem } from './answer';
+import { RequestIds } from './arrival';
+
+export interface HttpServerOptions {
+  readonly host: string;
+  /** 0 = any free one. */
+  readonly port: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** For the ids of requests that never reached the application. */
+  readonly chance?: Chance;
+  /** Open connections; LIMITS.connections unless given. */
+  readonly maxConnections?: number;
+  /** How long `stop` waits for requests under way, milliseconds; 5,000 unless given. */
+  readonly drainMs?: number;
+  /** For tests; the defaults are what the system promises. */
+  readonly limits?: Partial<ServerLimits>;
+}
+
+export interface ServerLimits {
+  /** Milliseconds until all headers must be there. */
+  headersTimeoutMs: number;
+  /** Milliseconds until the whole request must be there; how long the answer takes is no matter. */
+  requestTimeoutMs: number;
+  /** Milliseconds between two looks for slow clients. */
+  checkEveryMs: number;
+  keepAliveMs: number;
+  headerBytes: number;
+}
+
+const DEFAULTS: ServerLimits = {
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  checkEveryMs: 2_000,
+  keepAliveMs: 75_000,
+  headerBytes: LIMITS.headerBytes,
+};
+
+const DRAIN_MS = 5_000;
+/** Milliseconds between two sweeps for connections that became idle while stopping. */
+const SWEEP_MS = 25;
+
+/** Listens, and stops without cutting an answer short. Until it is given an application it answers 503 STARTING. */
+export class HttpServer implements Service {
+  readonly #options: HttpServerOptions;
+  readonly #server: Server;
+  readonly #requestIds: RequestIds;
+  readonly #constructors = expressConstructors();
+  #app: Express | undefined;
+  #connections = 0;
+  #starting: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: HttpServerOptions) {
+    this.#options = options;
+    this.#requestIds = new RequestIds(options.chance ?? systemChance);
+    const limits = { ...DEFAULTS, ...options.limits };
+    const listener = this.#listener();
+    const { IncomingMessage, ServerResponse } = this.#constructors;
+    this.#server = createServer({ IncomingMessage, ServerResponse, ...serverOptions(limits) }, listener);
+    this.#server.maxConnections = options.maxConnections ?? LIMITS.connections;
+    this.#server.maxRequestsPerSocket = LIMITS.requestsPerConnection;
+    this.#server.maxHeadersCount = 0; // bounded by their bytes; a count would drop the rest in silence
+    this.#server.on('checkContinue', listener);
+    this.#server.on('checkExpectation', (_req, res) => this.#refuse(res.socket, expectation()));
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
+    this.#server.on('connection', (socket) => {
+      this.#connections += 1;
+      socket.once('close', () => (this.#connections -= 1));
+    });
+  }
+
+  /** The application that answers from now on. */
+  serve(app: Express): void {
+    this.#constructors.adopt(app);
+    this.#app = app;
+  }
+
+  /** Open connections. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  start(): Promise<void> {
+    return (this.#starting ??= this.#stopping ? Promise.resolve() : this.#listen());
+  }
+
+  /** Idle connections end at once, busy ones with their answer, what is left after drainMs is cut. */
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#drain());
+  }
+
+  /** Where it listens; only between start and stop. */
+  address(): { host: string; port: number; url: string } {
+    const { address, port, family } = this.#server.address() as AddressInfo;
+    const name = family === 'IPv6' ? `[${address}]` : address;
+    return { host: address, port, url: `http://${name}:${port}` };
+  }
+
+  #listen(): Promise<void> {
+    const { host, port } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ host, port, backlog: 1024 }, () => {
+        this.#server.off('error', reject);
+        this.#server.on('error', (error) => this.#options.log.error({ err: error }, 'listener failed'));
+        resolve();
+      });
+    });
+  }
+
+  async #drain(): Promise<void> {
+    const { clock, drainMs = DRAIN_MS } = this.#options;
+    await this.#starting?.catch(() => undefined);
+    if (!this.#server.listening) return;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    let sweep: Timer;
+    const sweepAgain = () => {
+      this.#server.closeIdleConnections();
+      sweep = clock.after(SWEEP_MS, sweepAgain);
+    };
+    sweepAgain();
+    const cut = clock.after(drainMs, () => this.#server.closeAllConnections());
+    await closed;
+    sweep!.cancel();
+    cut.cancel();
+  }
+
+  #listener(): RequestListener {
+    const { clock, log } = this.#options;
+    // The last resort: the application answers everything itself.
+    const unanswered = (res: ServerResponse) => (error?: unknown) => {
+      log.error({ err: error }, 'request left the application');
+      res.destroy();
+    };
+    return (req, res) => {
+      if (this.#stopping) res.setHeader('Connection', 'close');
+      const target = req.url!;
+      if (target.charCodeAt(0) !== SLASH) req.url = originForm(target);
+      if (this.#app) this.#app(req as never, res as never, unanswered(res));
+      else writeProblem({ req, res, requestId: this.#requestIds.of(req) }, notYet(), clock);
+    };
+  }
+
+  #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (error.code === 'ECONNRESET' || error.code === 'EPIPE' || !socket.writable) return void socket.destroy();
+    this.#options.log.debug({ code: error.code, remote: socket.remoteAddress }, 'client error');
+    this.#refuse(socket, problemOfParser(error));
+  }
+
+  /** Answers on the bare socket, unless that would look like the answer to an earlier request that still runs. */
+  #refuse(socket: Socket | null, error: GantryError): void {
+    if (!socket) return;
+    // Node's own name for the response that owns the socket; its documentation of 'clientError' uses it, too.
+    const current = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage;
+    if (current && !current.writableEnded && current.req.complete) {
+      current.shouldKeepAlive = false;
+      current.once('finish', () => socket.destroySoon());
+    } else if (current?.headersSent) socket.destroy();
+    else {
+      socket.write(rawProblem(error, this.#requestIds.next()));
+      socket.destroySoon();
+    }
+  }
+}
+
+const SLASH = 0x2f;
+
+/** `GET http://host/path` means `/path` (RFC 9112, 3.2.2). */
+function originForm(target: string): string {
+  const host = target.indexOf('://');
+  if (host < 0) return target;
+  const path = target.slice(host + 3).search(/[/?]/);
+  if (path < 0) return '/';
+  const rest = target.slice(host + 3 + path);
+  return rest.startsWith('?') ? `/${rest}` : rest;
+}
+
+const notYet = (): GantryError =>
+  new GantryError('STARTING', 'This process is still starting.', { retryAfterMs: 1000 });
+const expectation = (): GantryError => new GantryError('MALFORMED_REQUEST', 'Expect can only be 100-continue.');
+
+function problemOfParser(error: NodeJS.ErrnoException): GantryError {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new GantryError(
+        'HEADERS_TOO_LARGE',
+        `Request line and headers have at most ${LIMITS.headerBytes} bytes together.`,
+      );
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new GantryError('BODY_TOO_LARGE', 'The chunk extensions of the body are too large.');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new GantryError('REQUEST_TIMEOUT', 'The request did not arrive in time.');
+    default: {
+      const reason = (error as { reason?: unknown }).reason;
+      return new GantryError(
+        'MALFORMED_REQUEST',
+        `This is not HTTP/1.1: ${typeof reason === 'string' ? reason : 'the parser gave up'}.`,
+      );
+    }
+  }
+}
+
+function serverOptions(limits: ServerLimits): ServerOptions {
+  return {
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionsCheckingInterval: limits.checkEveryMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    insecureHTTPParser: false,
+    requireHostHeader: false, // arrival.ts asks for it, and says so in a problem document
+    noDelay: true,
+  };
+}
+
+interface Constructors {
+  readonly IncomingMessage: typeof IncomingMessage;
+  readonly ServerResponse: typeof ServerResponse;
+  adopt(app: Express): void;
+}
+
+/** Constructors that do what Node's do, with Express's prototypes once there is an application: it finds nothing to swap. */
+function expressConstructors(): Constructors {
+  const nodeIncoming = IncomingMessage as unknown as (this: IncomingMessage, socket: Socket) => void;
+  const nodeOutgoing = ServerResponse as unknown as (
+    this: ServerResponse,
+    req: IncomingMessage,
+    options: unknown,
+  ) => void;
+  function Incoming(this: IncomingMessage, socket: Socket): void {
+    nodeIncoming.call(this, socket);
+  }
+  function Outgoing(this: ServerResponse, req: IncomingMessage, options: unknown): void {
+    nodeOutgoing.call(this, req, options);
+  }
+  Incoming.prototype = IncomingMessage.prototype;
+  Outgoing.prototype = ServerResponse.prototype;
+  return {
+    IncomingMessage: Incoming as unknown as typeof IncomingMessage,
+    ServerResponse: Outgoing as unknown as typeof ServerResponse,
+    adopt(app) {
+      Incoming.prototype = app.request;
+      Outgoing.prototype = app.response;
+    },
+  };
+}

@@ -1,0 +1,202 @@
+#!/usr/bin/env node
+/**
+ * The command line. Sees everything, builds by hand, starts in order, stops in reverse: the one exception to the law of
+ * the floors, and the one door to the environment and to the end of the process.
+ *
+ * Exit codes: 0 stopped as asked · 64 the configuration is refused · 69 the data folder cannot be used (in use, damaged,
+ * data lost, a foreign format) · 70 a write failed or an invariant broke; start again · 71 an address cannot be used.
+ */
+import { readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { resolve } from 'node:path';
+import { BrokerNode } from '../api/brokerNode';
+import { NameserverClient } from '../api/client/nameserverClient';
+import { Contract } from '../api/contract';
+import { NameserverNode } from '../api/nameserverNode';
+import { VERSION } from '../api/version';
+import { DamagedError, DataLostError, FolderFormatError, FolderInUseError } from '../storage/failures';
+import { systemChance } from './base/chance';
+import { systemClock } from './base/clock';
+import { createLog, type Log } from './base/log';
+import { LocalNameserver } from './cluster/localNameserver';
+import type { NameserverPeer } from './cluster/nameserverPeer';
+import {
+  parseConfig,
+  type BrokerConfig,
+  type BrokerOptions,
+  type NameserverConfig,
+  type NameserverOptions,
+  type StandaloneConfig,
+} from './config';
+
+/** Records of about a kilobyte are cut from slabs of this many bytes: half the cost of an allocation (measured: 0.91 → 0.47 µs). */
+Buffer.poolSize = 64 * 1024;
+
+const EXIT = { refused: 64, folder: 69, fatal: 70, address: 71 } as const;
+
+interface Node {
+  drain(ms: number): Promise<void>;
+  stop(): Promise<void>;
+}
+
+interface Shared {
+  readonly clock: typeof systemClock;
+  readonly chance: typeof systemChance;
+  readonly log: Log;
+  readonly contract: Contract;
+}
+
+function main(): void {
+  const parsed = parseConfig(process.argv.slice(2), process.env, (path) => readFileSync(path, 'utf8'));
+  switch (parsed.command) {
+    case 'help':
+    case 'config':
+      process.stdout.write(parsed.text);
+      return;
+    case 'version':
+      process.stdout.write(`gantry ${VERSION}\n`);
+      return;
+    case 'refused':
+      process.stderr.write(parsed.text);
+      process.exitCode = EXIT.refused;
+      return;
+    case 'run':
+      void run(parsed.config);
+  }
+}
+
+async function run(config: StandaloneConfig | NameserverConfig | BrokerConfig): Promise<void> {
+  const log = createLog(config.logLevel);
+  const shared: Shared = { clock: systemClock, chance: systemChance, log, contract: Contract.load() };
+  const nodes: Node[] = [];
+  process.on('uncaughtException', (error) => die(log, error));
+  process.on('unhandledRejection', (error) => die(log, error));
+  stopOnSignals(nodes, config.drainMs, log);
+  try {
+    if (config.role === 'nameserver') await runNameserver(shared, config, nodes);
+    else if (config.role === 'broker')
+      await runBroker(
+        shared,
+        config,
+        config.nameservers.map((url) => new NameserverClient(url)),
+        nodes,
+      );
+    else await runStandalone(shared, config, nodes);
+  } catch (error) {
+    await refuseToStart(error, nodes);
+  }
+}
+
+async function runNameserver(shared: Shared, config: NameserverConfig, nodes: Node[]): Promise<void> {
+  const node = nameserverNode(shared, config, config.port);
+  nodes.push(node);
+  await node.start();
+  say([
+    `Gantry ${VERSION}, NameServer`,
+    `  Routes      http://${config.host}:${node.port}/v1/nameserver/routes`,
+    `  Swagger UI  http://${config.host}:${node.port}/docs`,
+  ]);
+}
+
+function nameserverNode(shared: Shared, config: NameserverOptions, port: number): NameserverNode {
+  return new NameserverNode({
+    ...shared,
+    host: config.host,
+    port,
+    scanMs: config.nameserverScanMs,
+    expiryMs: config.brokerExpiryMs,
+    startingMs: config.nameserverStartingMs,
+    maxConnections: config.maxConnections,
+    corsOrigins: config.corsOrigins,
+  });
+}
+
+async function runStandalone(shared: Shared, config: StandaloneConfig, nodes: Node[]): Promise<void> {
+  const nameserver = nameserverNode(shared, config, config.nameserverPort);
+  nodes.push(nameserver);
+  await nameserver.start();
+  const peer = new LocalNameserver(`http://${config.host}:${nameserver.port}`, nameserver.nameserver);
+  await runBroker(shared, config, [peer], nodes);
+  nameserver.nameserver.started();
+}
+
+async function runBroker(
+  shared: Shared,
+  config: BrokerOptions & { role: string },
+  nameservers: NameserverPeer[],
+  nodes: Node[],
+): Promise<void> {
+  const node = new BrokerNode({
+    ...shared,
+    config,
+    nameservers,
+    hostAddress: ownAddress(),
+    pid: process.pid,
+    onFatal: (error) => die(shared.log, error),
+  });
+  // Stopped before the NameServer: it unregisters there.
+  nodes.unshift(node);
+  await node.start();
+  say([
+    `Gantry ${VERSION}, ${config.role} ${config.name} in ${config.cluster}`,
+    `  API         http://${node.address}/v1`,
+    `  Swagger UI  http://${node.address}/docs`,
+    `  NameServer  ${nameservers.map((peer) => peer.address).join(', ') || 'none'}`,
+    `  Data        ${resolve(config.data)}`,
+  ]);
+}
+
+/** The first IPv4 address that others could reach this host by. */
+function ownAddress(): string {
+  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return all.find((address) => address.family === 'IPv4' && !address.internal)?.address ?? '127.0.0.1';
+}
+
+function say(lines: readonly string[]): void {
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** SIGTERM drains first, as an orchestrator expects; Ctrl-C stops at once; a second signal does not wait for anything. */
+function stopOnSignals(nodes: readonly Node[], drainMs: number, log: Log): void {
+  let stopping = false;
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (stopping) process.exit(EXIT.fatal);
+    stopping = true;
+    log.info({ signal }, 'stopping');
+    void stopAll(nodes, signal === 'SIGTERM' ? drainMs : 0, log);
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+}
+
+async function stopAll(nodes: readonly Node[], drainMs: number, log: Log): Promise<void> {
+  try {
+    if (drainMs > 0) await Promise.all(nodes.map((node) => node.drain(drainMs)));
+    for (const node of nodes) await node.stop();
+    log.info('stopped');
+    process.exit(0);
+  } catch (error) {
+    die(log, error);
+  }
+}
+
+async function refuseToStart(error: unknown, nodes: readonly Node[]): Promise<void> {
+  const message = error instanceof Error ? error.message : String(error);
+  const folder = [DataLostError, DamagedError, FolderFormatError, FolderInUseError].some(
+    (kind) => error instanceof kind,
+  );
+  const code = (error as NodeJS.ErrnoException).code;
+  const address = code === 'EADDRINUSE' || code === 'EACCES' || code === 'EADDRNOTAVAIL';
+  process.stderr.write(`Gantry cannot start: ${address ? `${message}. Choose another --host or --port` : message}\n`);
+  if (!folder && !address && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  for (const node of nodes) await node.stop().catch(() => undefined);
+  process.exit(folder ? EXIT.folder : address ? EXIT.address : EXIT.fatal);
+}
+
+/** Nothing is handled and continued: what was acknowledged is on disk, and a restart replays it. */
+function die(log: Log, error: unknown): never {
+  log.fatal({ err: error }, 'the process ends: start it again');
+  process.exit(EXIT.fatal);
+}
+
+main();
