@@ -1,7 +1,7 @@
 /**
  * The listening socket of one process and its defences: Node's strict parser, bounded headers, slow clients dropped,
  * connections counted. Node constructs requests and responses with Express's prototypes, because Express would
- * otherwise swap them on every request, which costs more than half of the throughput (architecture.md, Measured facts).
+ * otherwise swap them on every request, which costs more than half of the throughput (ARCHITECTURE.md, Measured facts).
  */
 import {
   createServer,

@@ -132,7 +132,7 @@ async function runBroker(
     nameservers,
     hostAddress: ownAddress(),
     pid: process.pid,
-    onFatal: (error) => die(shared.log, error),
+    onFatal: (error) => dieAfterAnswers(shared.log, error),
   });
   // Stopped before the NameServer: it unregisters there.
   nodes.unshift(node);
@@ -191,6 +191,11 @@ async function refuseToStart(error: unknown, nodes: readonly Node[]): Promise<vo
   if (!folder && !address && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   for (const node of nodes) await node.stop().catch(() => undefined);
   process.exit(folder ? EXIT.folder : address ? EXIT.address : EXIT.fatal);
+}
+
+/** Nothing is written any more; whoever waited for a write has just been refused, and hears it before the process ends. */
+function dieAfterAnswers(log: Log, error: unknown): void {
+  systemClock.soon(() => die(log, error));
 }
 
 /** Nothing is handled and continued: what was acknowledged is on disk, and a restart replays it. */

@@ -19,7 +19,7 @@ export function healthHandlers(deps: {
       const ok = checks.every((check) => check.ok);
       return {
         status: ok ? 200 : 503,
-        body: { status: ok ? 'OK' : 'NOT_READY', checks },
+        body: { status: ok ? 'OK' : 'UNAVAILABLE', checks },
         ...(ok ? {} : { headers: { 'Retry-After': '1' } }),
       };
     },

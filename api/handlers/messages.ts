@@ -53,8 +53,19 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
 
     async searchOffset({ path, query }) {
       const topic = nameOf(path.topic);
-      const offset = await broker.rooms.lookup.searchOffset(topic, path.broker, path.queueId, query.at);
-      return { status: 200, body: { topic, broker: path.broker, queueId: path.queueId, offset } };
+      const { lookup } = broker.rooms;
+      const offset = await lookup.searchOffset(topic, path.broker, path.queueId, query.at);
+      const timestamp = await lookup.storeTimeAt(topic, path.broker, path.queueId, offset);
+      return {
+        status: 200,
+        body: {
+          topic,
+          broker: path.broker,
+          queueId: path.queueId,
+          offset,
+          ...(timestamp !== undefined && { timestamp }),
+        },
+      };
     },
   };
 }

@@ -39,9 +39,11 @@ export function tagHandlers({
   };
 }
 
+/** Topic, name and time of the declaration: declared anew, it is another one, though its versions begin again. */
 const tagId = (broker: Broker, topic: string, tag: string): string | undefined => {
   const state = broker.state.topicsByName.get(topic);
-  return state && `${state.record.id}.${tag}`;
+  const declared = state?.declared.get(tag);
+  return state && declared && `${state.record.id}.${tag}.${declared.createdAt}`;
 };
 
 const tagView = ({ tag, description, createdAt, updatedAt }: DeclaredTag) => ({

@@ -36,7 +36,7 @@ export const LIMITS = {
   waitMs: 30_000,
   /** Messages in one poll's answer. */
   pollMessages: 1000,
-  /** Index entries one poll looks at before it answers with what it found (architecture.md, Groups). */
+  /** Index entries one poll looks at before it answers with what it found, so that a sparse filter cannot hold a poll for seconds. */
   pollEntries: 10_000,
   /** Commands in one turn of the writer. */
   turnCommands: 1024,
@@ -46,7 +46,7 @@ export const LIMITS = {
   pendingBytes: 64 * 1024 * 1024,
   /** Bytes of recent messages kept in memory for consumers that keep up. */
   tailBytes: 128 * 1024 * 1024,
-  /** Reads from disk under way at once in the whole process: more starve the writer (measured, architecture.md). */
+  /** Reads from disk under way at once in the whole process: more starve the writer (measured: ARCHITECTURE.md, Measured facts). */
   diskReads: 3,
   /** Reads from disk that may wait for their turn. */
   diskReadsWaiting: 20_000,

@@ -2,6 +2,7 @@
  * The broker core: opens its stores, replays what the tables have not seen, starts a new epoch, and then serves. Built
  * by hand here, started in order, stopped in reverse. It knows no HTTP; api/ calls its rooms.
  */
+import { FolderFormatError } from '../../storage/failures';
 import type { Journal } from '../../storage/journal';
 import type { Tables } from '../../storage/tables';
 import type { Chance } from '../base/chance';
@@ -146,6 +147,7 @@ export class Broker implements Service {
     if (this.#stopped) return;
     const began = clock.monotonic();
     await loadTables(this.state, tables, options.name);
+    this.#checkName();
     const loaded = this.state.applied;
     const flusher = (this.#flusher = this.#newFlusher());
     const replayed = await replay(this.state, journal, () => {
@@ -153,6 +155,7 @@ export class Broker implements Service {
       return this.#stopped === undefined;
     });
     if (this.#stopped) return flusher.flush();
+    this.#checkName();
     for (const topic of this.state.topics.values()) Object.assign(topic.traffic, { messagesIn: 0, bytesIn: 0 });
     const rooms = new Rooms(this.#parts, this.state, this.lot, flusher, (names) => this.onTopicsChanged(names));
     await rooms.startEpoch();
@@ -169,6 +172,16 @@ export class Broker implements Service {
         ms: Math.round(clock.monotonic() - began),
       },
       'broker started',
+    );
+  }
+
+  /** A broker's queues are addressed by its name: under another one they would be there and belong to nobody. */
+  #checkName(): void {
+    const { name } = this.#parts.options;
+    const known = this.state.identity?.name;
+    if (known === undefined || known === name) return;
+    throw new FolderFormatError(
+      `the data folder belongs to broker ${known}, not to ${name}: start it with --name ${known}, or give ${name} a folder of its own`,
     );
   }
 
@@ -236,6 +249,7 @@ export class Rooms {
     this.#onTopicsChanged = onTopicsChanged;
     this.epoch = Math.max(state.marks.epoch, journal.lastEpoch) + 1;
     this.identity = state.identity ?? {
+      name: options.name,
       messageIdTag: options.messageIdTag,
       secret: chance.bytes(32).toString('base64'),
     };
@@ -329,6 +343,8 @@ export class Rooms {
   async startEpoch(): Promise<void> {
     const identity = this.#state.identity ? {} : { identity: this.identity };
     await this.core.submit({ kind: 'epochStart', applyVersion: APPLY_VERSION, ...identity });
+    // Whatever the flush mode: an epoch that a power cut takes back would be given again, and with it its owner epochs.
+    await this.#parts.journal.syncNow();
     await this.retention.look();
   }
 

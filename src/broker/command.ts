@@ -27,6 +27,8 @@ export type Kind = keyof typeof KIND;
 
 /** Who this broker group is, chosen at its first start and never changed. */
 export interface Identity {
+  /** Name of the broker (group): the queues of its topics are addressed by it. */
+  readonly name: string;
   /** IPv4 and port that are written into offsetMessageIds; a label that is never dialled. */
   readonly messageIdTag: string;
   /** Base64 of 32 bytes; signs cursors. */

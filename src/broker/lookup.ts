@@ -153,6 +153,13 @@ export class Lookup {
     return this.offsetAt(queue, at === 'EARLIEST' || at === 'LATEST' ? at : Number(at));
   }
 
+  /** When the message at an offset was stored; undefined when there is none. */
+  async storeTimeAt(topicName: string, broker: string, queueId: number, offset: number): Promise<number | undefined> {
+    const queue = queueAt(this.#core, topicNamed(this.#core.state, topicName), broker, queueId);
+    if (offset < queue.min || offset >= queue.max) return undefined;
+    return (await this.#core.index.at(queue, offset))?.storeTime(offset);
+  }
+
   async offsetAt(queue: Queue, at: 'EARLIEST' | 'LATEST' | number): Promise<number> {
     if (at === 'EARLIEST') return queue.min;
     if (at === 'LATEST') return queue.max;

@@ -13,6 +13,8 @@ import { Segment } from './segment';
 const SEGMENTS_PER_READ = 8;
 /** Segments kept after a read: 13 MiB at most. */
 const SEGMENTS_REMEMBERED = 1024;
+/** First step of a search: about what one segment holds. */
+const SEARCH_STEP = 64;
 const FIRST_AT = 9;
 
 export class QueueIndex {
@@ -111,14 +113,27 @@ export class QueueIndex {
     return segments;
   }
 
-  /** The first offset in [min, max] for which `isAtOrAfter` holds; it must hold for all later ones, too. */
+  /**
+   * The first offset in [min, max] for which `isAtOrAfter` holds; it must hold for all later ones, too. Looks near the
+   * beginning first, in doubling steps: what is searched for mostly lies there (trimming), and then costs a read or two.
+   */
   async search(queue: Queue, isAtOrAfter: (segment: Segment, offset: number) => boolean): Promise<number> {
+    const holds = async (offset: number): Promise<boolean> => {
+      const segment = await this.at(queue, offset);
+      return segment !== undefined && isAtOrAfter(segment, offset);
+    };
     let low = queue.min;
     let high = queue.max;
+    for (let step = SEARCH_STEP; low < high; step *= 2) {
+      const probe = low + step;
+      if (probe >= high) break;
+      if (await holds(probe)) high = probe;
+      else low = probe + 1;
+      if (high === probe) break;
+    }
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      const segment = await this.at(queue, middle);
-      if (segment !== undefined && isAtOrAfter(segment, middle)) high = middle;
+      if (await holds(middle)) high = middle;
       else low = middle + 1;
     }
     return Math.max(low, queue.min);

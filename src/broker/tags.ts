@@ -50,7 +50,7 @@ export class SeenTags {
 
   #rarest(): SeenTag {
     let rarest: SeenTag | undefined;
-    for (const tag of this.#tags.values()) if (rarest === undefined || tag.count < rarest.count) rarest = tag;
+    for (const tag of this.#tags.values()) if (rarest === undefined || isRarer(tag, rarest)) rarest = tag;
     this.#tags.delete(rarest!.tag);
     this.unflushed.delete(rarest!);
     return rarest!;
@@ -60,4 +60,10 @@ export class SeenTags {
   list(): SeenTag[] {
     return [...this.#tags.values()].sort((a, b) => b.count - a.count || (a.tag < b.tag ? -1 : 1));
   }
+}
+
+/** Among equals the one unused longest; a full order, because a restart restores the tags in another one than they came. */
+function isRarer(a: SeenTag, b: SeenTag): boolean {
+  if (a.count !== b.count) return a.count < b.count;
+  return a.lastTime !== b.lastTime ? a.lastTime < b.lastTime : a.tag < b.tag;
 }

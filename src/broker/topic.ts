@@ -50,7 +50,7 @@ export interface Tombstone {
   readonly deletedAt: number;
 }
 
-/** Tombstones are kept for 30 days (architecture.md, Queues and topics). */
+/** Tombstones are kept for 30 days: a broker that was away longer is emptied before it comes back. */
 export const TOMBSTONE_MS = 30 * 24 * 3_600_000;
 
 export const readable = (permission: Permission): boolean => permission === 'RW' || permission === 'R';

@@ -7,7 +7,7 @@ import { LIMITS } from '../base/limits';
 import * as kinds from './kinds';
 import type { Kind } from './kinds';
 
-/** What one process is (architecture.md, Programs). */
+/** What one process is. */
 export const ROLES = ['standalone', 'nameserver', 'broker'] as const;
 export type Role = (typeof ROLES)[number];
 

@@ -1,0 +1,593 @@
+/**
+ * The core as a whole: what it was before it stopped, it is afterwards, however it stopped. The last chapter proves it
+ * for random histories: a live broker, one that replays its whole journal, one that lost what its tables had not yet
+ * got, and one that only loads its tables are the same in everything. fast-check prints the seed of a failing history.
+ */
+import fc from 'fast-check';
+import { openMemoryFolder } from '../../storage/folder';
+import type { Tables } from '../../storage/tables';
+import { GantryError } from '../../src/base/errors';
+import { Flusher } from '../../src/broker/flusher';
+import { loadTables, replay } from '../../src/broker/load';
+import { QueueIndex } from '../../src/broker/queueIndex';
+import { ReadGate } from '../../src/broker/readGate';
+import { BrokerState } from '../../src/broker/state';
+import { Tail } from '../../src/broker/tail';
+import {
+  bodies,
+  codeOf,
+  HOUR,
+  message,
+  NAME,
+  newGroup,
+  newTopic,
+  setup,
+  stopBrokers,
+  turn,
+  type Given,
+  type TestBroker,
+} from '../support/broker';
+import type { ManualClock } from '../support/clock';
+
+afterEach(stopBrokers);
+
+type Bench = TestBroker<ManualClock>;
+
+const to = (queueId: number, body: string, rest: object = {}): Given => ({
+  body,
+  queue: { broker: NAME, queueId },
+  ...rest,
+});
+
+/** Everything that must be the same on every member, with the index read entry by entry. */
+async function contentOf(state: BrokerState, tables: Tables) {
+  const index = new QueueIndex(tables, new ReadGate({ atOnce: 1, waiting: 10 }));
+  const topics = [];
+  for (const topic of [...state.topics.values()].sort((a, b) => a.record.no - b.record.no)) {
+    const queues = [];
+    for (const queue of topic.queues) {
+      const entries = [];
+      for (let offset = queue.min; offset < queue.max; offset++) {
+        const segment = (await index.at(queue, offset))!;
+        entries.push([
+          segment.position(offset),
+          segment.bytes(offset),
+          segment.tagHash(offset),
+          segment.storeTime(offset),
+        ]);
+      }
+      queues.push({ min: queue.min, max: queue.max, lastStoreTime: queue.lastStoreTime, entries });
+    }
+    topics.push({
+      record: topic.record,
+      queues,
+      declared: [...topic.declared.values()].sort(byTag),
+      seen: topic.seen.list(),
+    });
+  }
+  return {
+    applied: state.applied,
+    marks: state.marks,
+    identity: state.identity,
+    counts: state.counts,
+    queueCount: state.queueCount,
+    topics,
+    groups: [...state.groups.values()]
+      .map(({ record, offsets }) => ({ record, offsets: sorted(offsets) }))
+      .sort((a, b) => a.record.no - b.record.no),
+    names: [sorted(state.topicsByName), sorted(state.groupsByName)].map((entries) => entries.map(([name]) => name)),
+    tombstones: sorted(state.tombstones),
+  };
+}
+
+const byTag = (a: { tag: string }, b: { tag: string }) => (a.tag < b.tag ? -1 : 1);
+const sorted = <K extends string | number, V>(map: ReadonlyMap<K, V>): [K, V][] =>
+  [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+
+describe('a broker that stops and starts', () => {
+  async function busy(): Promise<Bench> {
+    const t = await setup();
+    await t.topic('orders', { type: 'MIXED', description: 'Orders' });
+    await t.topic('mail', { tagPolicy: 'DECLARED' });
+    await t.topic('gone');
+    await t.rooms.topics.putTag('mail', 'welcome', 'First mail');
+    await t.send(
+      'orders',
+      'a',
+      { body: 'b', tag: 'x', keys: ['k'], properties: { p: 'ü' } },
+      { body: 'c', messageGroup: 'g' },
+    );
+    await t.clock.advance(150); // the tables get a part
+    await t.rooms.sender.send('mail', [message({ body: 'hi', tag: 'welcome' })], 'key-1');
+    await t.group('billing');
+    await t.join();
+    await t.poll('billing', 'c1', { autoCommit: true, cursor: (await t.poll('billing', 'c1', { max: 2 })).cursor });
+    await t.rooms.topics.delete('gone', false);
+    await t.rooms.topics.update('orders', { readQueues: 6, writeQueues: 5 });
+    await t.send('orders', 'd');
+    return t;
+  }
+
+  test.each(['restart', 'crash'] as const)('is the same after a %s, and after the next one', async (how) => {
+    const t = await busy();
+    for (let i = 0; i < 2; i++) {
+      const before = await contentOf(t.state, t.folder.tables);
+      await t[how]();
+      await turn();
+      const after = await contentOf(t.state, t.folder.tables);
+      // A new epoch began; everything else is as it was.
+      expect(after.marks.epoch).toBe(before.marks.epoch + 1);
+      expect({ ...after, applied: 0, marks: 0 }).toEqual({ ...before, applied: 0, marks: 0 });
+    }
+    expect((await t.rooms.sender.send('mail', [message({ body: 'hi', tag: 'welcome' })], 'key-1')).replayed).toBe(true);
+  });
+
+  test('gives offsets and ids on from where they were', async () => {
+    const t = await busy();
+    const [before] = await t.send('orders', to(0, 'x'));
+    const { identity } = t.rooms;
+    await t.crash();
+    const [after] = await t.send('orders', to(0, 'y'));
+    expect(after!.queueOffset).toBe(before!.queueOffset + 1);
+    expect(after!.offsetMessageId.slice(0, 16)).toBe(before!.offsetMessageId.slice(0, 16));
+    expect(t.rooms.identity).toEqual(identity);
+  });
+
+  test('keeps the label of its first start, whatever it is told later', async () => {
+    const t = await setup();
+    await t.topic();
+    const [first] = await t.send('orders', 'x');
+    t.options = { ...t.options, messageIdTag: '9.9.9.9:1' };
+    await t.restart();
+    expect((await t.rooms.lookup.message('orders', first!.offsetMessageId)).queueOffset).toBe(0);
+    expect((await t.send('orders', 'y'))[0]!.offsetMessageId).toMatch(/^0A000007/);
+  });
+
+  test('under another name refuses the folder instead of losing sight of its queues', async () => {
+    const t = await setup();
+    await t.topic();
+    t.options = { ...t.options, name: 'broker-z' };
+    await expect(t.restart()).rejects.toThrow(/belongs to broker .*--name/);
+  });
+
+  test('never takes a time before the last command’s, though the clock was set back', async () => {
+    const t = await setup();
+    await t.topic();
+    const [before] = await t.send('orders', 'x');
+    t.clock.jumpTo(t.clock.now() - HOUR);
+    await t.restart();
+    const [after] = await t.send('orders', 'y');
+    expect(after!.storeTimestamp).toBeGreaterThanOrEqual(before!.storeTimestamp);
+  });
+
+  test('with a journal of many thousand commands and empty tables replays it', async () => {
+    const t = await setup();
+    await t.topic();
+    for (let i = 0; i < 12; i++) await Promise.all(Array.from({ length: 1000 }, () => t.send('orders', 'x')));
+    expect(t.folder.tables.applied).toBe(0);
+    await t.crash();
+    expect(t.rooms.topics.queues('orders').reduce((sum, { queue }) => sum + queue.max, 0)).toBe(12_000);
+    expect(t.state.applied).toBe(t.journal.end);
+  });
+});
+
+describe('starting and stopping', () => {
+  test('before it has started every call is refused for a moment', async () => {
+    const t = await setup({ stopped: true });
+    expect(t.broker.ready).toBe(false);
+    expect(() => t.rooms).toThrow(expect.objectContaining({ code: 'STARTING' }));
+    await t.broker.start();
+    expect(t.broker.ready).toBe(true);
+    await t.broker.stop();
+    expect(t.broker.ready).toBe(false);
+  });
+
+  test('leaves no timer behind, and nothing that waits for the next start', async () => {
+    const t = await setup();
+    await t.topic();
+    await t.join('billing');
+    await t.send('orders', 'x');
+    const polling = t.poll('billing', 'c1', { waitMs: 30_000, min: 5 });
+    await t.parked(1);
+    await t.broker.stop();
+    expect((await polling).messages).toHaveLength(1);
+    expect(t.clock.pendingTimers).toBe(0);
+    expect(t.folder.tables.applied).toBe(t.journal.end);
+    expect(await codeOf(t.send('orders', 'x'))).toBe('SERVICE_NOT_AVAILABLE');
+    await t.broker.stop();
+  });
+
+  test('finishes what is being written', async () => {
+    const t = await setup();
+    await t.topic();
+    const hold = t.disk.hold('journal', 'write');
+    const sending = t.send('orders', 'x');
+    await hold.reached;
+    const stopping = t.broker.stop();
+    await turn();
+    hold.release();
+    expect(await sending).toHaveLength(1);
+    await stopping;
+    expect(t.folder.tables.applied).toBe(t.journal.end);
+  });
+
+  test('stopping before or while it starts ends it, too', async () => {
+    const never = await setup({ stopped: true });
+    await never.broker.stop();
+    await never.broker.start();
+    expect(never.broker.ready).toBe(false);
+    expect(never.clock.pendingTimers).toBe(0);
+
+    const t = await setup();
+    await t.topic();
+    for (let i = 0; i < 20; i++) await t.send('orders', 'x'.repeat(1000));
+    await t.kill();
+    const { end } = t.journal;
+    const timers = t.clock.pendingTimers;
+    await t.open();
+    const hold = t.disk.hold('journal', 'read');
+    const starting = t.broker.start();
+    await hold.reached;
+    const stopping = t.broker.stop();
+    hold.release();
+    await Promise.all([starting, stopping]);
+    expect(t.broker.ready).toBe(false);
+    expect([t.journal.end, t.clock.pendingTimers]).toEqual([end, timers]);
+  });
+
+  test('a write that fails is fatal, and the next start finds what was answered', async () => {
+    const t = await setup();
+    await t.topic();
+    await t.send('orders', to(0, 'kept'));
+    t.memory.disk.fail();
+    expect(await codeOf(t.send('orders', to(0, 'unsure')))).toBe('OUTCOME_UNKNOWN');
+    expect(t.fatal.splice(0)).toHaveLength(1);
+    await t.crash();
+    expect((await t.readAll('orders', 0))[0]).toBe('kept');
+  });
+
+  test('a flush that fails is fatal, too', async () => {
+    const t = await setup();
+    await t.topic();
+    t.memory.disk.fail();
+    await t.clock.advance(100);
+    expect(t.fatal.splice(0).length).toBeGreaterThan(0);
+    await t.crash();
+    expect(t.state.topicsByName.has('orders')).toBe(true);
+  });
+});
+
+describe('answers that do not wait for the sync', () => {
+  const options = { syncEveryTurn: false, syncEveryMs: 500 };
+
+  test('are lost with the power, back to the last sync and in one piece', async () => {
+    const t = await setup({ options });
+    await t.topic();
+    await t.send('orders', to(0, 'synced'));
+    await t.clock.advance(500);
+    await t.send('orders', to(0, 'not synced'));
+    await t.crash();
+    expect(await t.readAll('orders', 0)).toEqual(['synced']);
+    await t.send('orders', to(0, 'next'));
+    expect(await t.readAll('orders', 0)).toEqual(['synced', 'next']);
+  });
+
+  test('never bring an epoch, or who the broker is, back: cursors of a lost life do not count', async () => {
+    const t = await setup({ options });
+    const { epoch, identity } = t.rooms;
+    await t.crash();
+    expect(t.rooms.epoch).toBe(epoch + 1);
+    expect(t.rooms.identity).toEqual(identity);
+  });
+
+  test('are kept by an orderly stop', async () => {
+    const t = await setup({ options });
+    await t.topic();
+    await t.send('orders', to(0, 'x'));
+    await t.restart();
+    expect(await t.readAll('orders', 0)).toEqual(['x']);
+  });
+
+  test('the tables never hold what the journal could still lose', async () => {
+    const t = await setup({ options: { ...options, syncEveryMs: 10_000 } });
+    await t.topic();
+    for (let i = 0; i < 5; i++) {
+      await t.send('orders', to(0, `m${i}`));
+      await t.clock.advance(100);
+      expect(t.folder.tables.applied).toBeLessThanOrEqual(t.journal.durableEnd);
+    }
+    await t.crash();
+    expect(await t.readAll('orders', 0)).toHaveLength(5);
+  });
+});
+
+// --- random histories ---------------------------------------------------------------------------------------------
+
+const TOPICS = ['orders', 'mail', 'audit'];
+const GROUPS = ['billing', 'search'];
+const TAGS = ['a', 'b', 'Aa', 'BB', 'ü'];
+
+const topic = fc.constantFrom(...TOPICS);
+const group = fc.constantFrom(...GROUPS);
+const tag = fc.option(fc.constantFrom(...TAGS), { nil: undefined });
+const count = fc.integer({ min: 1, max: 5 });
+
+const step = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('createTopic' as const),
+      topic,
+      type: fc.constantFrom('MIXED' as const, 'MIXED' as const, 'NORMAL' as const, 'FIFO' as const),
+      queues: count,
+      declared: fc.nat({ max: 3 }).map((n) => n === 0),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('updateTopic' as const),
+      topic,
+      read: count,
+      write: count,
+      word: fc.boolean(),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('deleteTopic' as const), topic, force: fc.boolean() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constantFrom('putTag' as const, 'deleteTag' as const),
+      topic,
+      tag: fc.constantFrom(...TAGS),
+    }),
+  },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      do: fc.constant('send' as const),
+      topic,
+      tags: fc.array(tag, { minLength: 1, maxLength: 6 }),
+      fifo: fc.boolean(),
+      key: fc.option(fc.constantFrom('k1', 'k2'), { nil: undefined }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('putGroup' as const),
+      group,
+      topic,
+      consumeFrom: fc.constantFrom('EARLIEST' as const, 'LATEST' as const, 'TIMESTAMP' as const),
+      tag: fc.constantFrom(...TAGS, '*'),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('deleteGroup' as const), group }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('commit' as const),
+      group,
+      offsets: fc.array(fc.record({ queueId: fc.nat({ max: 5 }), nextOffset: fc.nat({ max: 12 }) }), {
+        minLength: 1,
+        maxLength: 3,
+      }),
+      force: fc.boolean(),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('reset' as const),
+      group,
+      target: fc.constantFrom('EARLIEST' as const, 'LATEST' as const),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('trim' as const), part: fc.double({ min: 0, max: 1, noNaN: true }) }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.integer({ min: 1, max: 100 * 60_000 }) }),
+  },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('flush' as const) }) },
+);
+type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
+
+/** What an operator or a sender would do; what is refused is part of the history, too. */
+async function act(t: Bench, s: Step): Promise<unknown> {
+  const { rooms } = t;
+  switch (s.do) {
+    case 'createTopic':
+      return rooms.topics.create({
+        ...newTopic(s.topic),
+        type: s.type,
+        readQueues: s.queues,
+        writeQueues: s.queues,
+        tagPolicy: s.declared ? 'DECLARED' : 'OPEN',
+      });
+    case 'updateTopic':
+      return rooms.topics.update(s.topic, { readQueues: s.read, writeQueues: s.write, allowReorder: s.word });
+    case 'deleteTopic':
+      return rooms.topics.delete(s.topic, s.force);
+    case 'putTag':
+      return rooms.topics.putTag(s.topic, s.tag, undefined);
+    case 'deleteTag':
+      return rooms.topics.deleteTag(s.topic, s.tag);
+    case 'send':
+      return rooms.sender.send(
+        s.topic,
+        s.tags.map((name, i) => message({ body: `m${i}`, tag: name, ...(s.fifo ? { messageGroup: `g${i}` } : {}) })),
+        s.key,
+      );
+    case 'putGroup':
+      return rooms.groups.put({
+        ...newGroup(s.group),
+        topic: s.topic,
+        consumeFrom: s.consumeFrom,
+        consumeTimestamp: t.clock.now() - HOUR,
+        filter: { type: 'TAG', expression: s.tag },
+      });
+    case 'deleteGroup':
+      return rooms.groups.delete(s.group, true);
+    case 'commit': {
+      const { topicName } = rooms.groups.get(s.group).record;
+      const offsets = s.offsets.map((at) => ({ ...at, topic: topicName, broker: NAME }));
+      return rooms.groups.commit(s.group, {
+        consumerId: undefined,
+        cursor: undefined,
+        generation: undefined,
+        offsets,
+        force: s.force,
+      });
+    }
+    case 'reset':
+      return rooms.groups.reset(s.group, s.target, undefined, false);
+    case 'trim': {
+      const { journalHead } = t.state.marks;
+      return rooms.retention.trim(journalHead + Math.floor((t.journal.end + 1 - journalHead) * s.part), 0, []);
+    }
+    case 'pass':
+      return t.clock.jumpTo(t.clock.now() + s.ms);
+    case 'flush':
+      return t.clock.advance(100);
+  }
+}
+
+/** Runs the steps in twos, so that turns hold more than one command. */
+async function live(t: Bench, steps: Step[]): Promise<void> {
+  const flushes = { left: 8 }; // the janitor looks every second: it must not take the journal's beginning away
+  const allowed = steps.filter((s) => s.do !== 'flush' || flushes.left-- > 0);
+  for (let i = 0; i < allowed.length; i += 2) {
+    await Promise.all(
+      allowed.slice(i, i + 2).map((s) =>
+        act(t, s).catch((error: unknown) => {
+          if (!(error instanceof GantryError)) throw error;
+        }),
+      ),
+    );
+  }
+}
+
+const freshState = () => new BrokerState(new Tail(1 << 20));
+
+async function flushed(state: BrokerState, tables: Tables, t: Bench): Promise<void> {
+  const fatal: unknown[] = [];
+  await new Flusher({ clock: t.clock, state, tables, onFatal: (error) => fatal.push(error) }).flush();
+  expect(fatal).toEqual([]);
+}
+
+/** The rows of all families that are decided by commands alone; index segments are cut by the flushes. */
+async function rowsOf(tables: Tables): Promise<string[]> {
+  const rows: string[] = [];
+  for (const letter of ['m', 't', 'x', 'g', 'o', 'D', 'S', 'Q', 'i', 'd']) {
+    const found = await tables.scan({
+      gte: Buffer.from(letter),
+      lt: Buffer.from([letter.charCodeAt(0) + 1]),
+      limit: 100_000,
+    });
+    rows.push(...found.map(({ key, value }) => `${letter} ${key.toString('hex')} ${value.toString('hex')}`));
+  }
+  return rows;
+}
+
+test('any history: live, replayed whole, replayed behind lagging tables, and loaded are the same', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }), async (steps) => {
+      const t = await setup({ seed: 7 });
+      for (const name of TOPICS.slice(0, 2)) await t.topic(name, { type: 'MIXED' });
+      await t.group(GROUPS[0]);
+      await live(t, steps);
+      const expected = await contentOf(t.state, t.folder.tables);
+      expect(t.journal.head).toBe(1);
+
+      // The power fails: the tables are behind.
+      await t.kill();
+      t.memory.disk.powerCut();
+      const folder = await t.memory.open();
+      const behind = freshState();
+      await loadTables(behind, folder.tables, NAME);
+      await replay(behind, folder.journal, () => true);
+      expect(await contentOf(behind, folder.tables)).toEqual(expected);
+
+      // Another member has nothing but the journal.
+      const other = await openMemoryFolder().open();
+      const whole = freshState();
+      await replay(whole, folder.journal, () => true);
+      expect(await contentOf(whole, other.tables)).toEqual(expected);
+
+      // Both write their tables: the same rows, from which a third one starts.
+      await flushed(behind, folder.tables, t);
+      await flushed(whole, other.tables, t);
+      expect(await rowsOf(other.tables)).toEqual(await rowsOf(folder.tables));
+      const loaded = freshState();
+      await loadTables(loaded, folder.tables, NAME);
+      expect(await contentOf(loaded, folder.tables)).toEqual(expected);
+      await folder.close();
+      await other.close();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('many senders, consumers and operators at once: every message that was answered is there once, in the order of its queue', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.nat({ max: 9 }), { minLength: 30, maxLength: 120, size: 'max' }),
+      fc.nat(),
+      async (plan, seed) => {
+        const t = await setup({ seed, options: { tailBytes: 20_000 } });
+        await t.topic('orders', { readQueues: 3, writeQueues: 3 });
+        const answered: { queueId: number; queueOffset: number; body: string }[] = [];
+        const received = new Map<string, string>();
+        await t.join('billing', 'c0');
+        let cursor = '';
+        const work: Promise<unknown>[] = [];
+        for (const [i, kind] of plan.entries()) {
+          if (kind < 5) {
+            const names = Array.from({ length: kind + 1 }, (_, j) => `m${i}-${j}-${'x'.repeat(100)}`);
+            work.push(
+              t
+                .send('orders', ...names)
+                .then((results) => results.forEach((at, j) => answered.push({ ...at, body: names[j]! }))),
+            );
+          } else if (kind < 8) {
+            const answer = await t.poll('billing', 'c0', { cursor, autoCommit: true, max: 7 });
+            for (const delivery of answer.messages) {
+              const place = `${delivery.queue.queueId}/${delivery.queueOffset}`;
+              expect(received.has(place)).toBe(false);
+              received.set(place, bodies([delivery])[0]!);
+            }
+            cursor = answer.cursor;
+          } else if (kind === 8) await t.clock.advance(100);
+          else {
+            await Promise.all(work.splice(0));
+            await t.crash();
+            await t.join('billing', 'c0');
+            // What was not committed comes again, and only that.
+            for (const { queue, committed } of t.rooms.groups.offsets('billing').queues) {
+              for (const place of received.keys()) {
+                const [queueId, offset] = place.split('/').map(Number) as [number, number];
+                if (queueId === queue.queueId && offset >= committed) received.delete(place);
+              }
+            }
+            cursor = '';
+          }
+        }
+        await Promise.all(work);
+        for (let lag = 1; lag > 0;) {
+          const answer = await t.poll('billing', 'c0', { cursor, max: 50 });
+          for (const delivery of answer.messages)
+            received.set(`${delivery.queue.queueId}/${delivery.queueOffset}`, bodies([delivery])[0]!);
+          ({ cursor, lag } = answer);
+        }
+        expect(received.size).toBe(answered.length);
+        for (const { queueId, queueOffset, body } of answered)
+          expect(received.get(`${queueId}/${queueOffset}`)).toBe(body);
+        await t.stop();
+      },
+    ),
+    { numRuns: 25 },
+  );
+});

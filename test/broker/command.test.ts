@@ -1,0 +1,100 @@
+/** Commands as bytes: what is replayed after a restart is what was decided before it. */
+import { RECORD_HEADER_BYTES } from '../../storage/record';
+import { decodeCommand, encodeCommand, KIND, weigh, type Command, type Kind } from '../../src/broker/command';
+import { encodeMessage, messageTopic } from '../../src/broker/message';
+import { message } from '../support/broker';
+
+const topic = {
+  name: 'orders',
+  id: 'a1b2',
+  type: 'NORMAL',
+  readQueues: 4,
+  writeQueues: 4,
+  permission: 'RW',
+  tagPolicy: 'OPEN',
+  partitions: [{ broker: 'broker-a', queueId: 0 }],
+} as const;
+const group = {
+  name: 'billing',
+  id: 'c3d4',
+  topic: 2,
+  topicName: 'orders',
+  filter: { type: 'TAG', expression: 'größe || b' },
+  mode: 'CLUSTERING',
+  consumeFrom: 'EARLIEST',
+  allocation: 'AVG',
+} as const;
+const record = () =>
+  encodeMessage(message('x'), { topic: 2, queueId: 1, messageId: Buffer.alloc(16), bornTimestamp: 1 });
+
+const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
+  epochStart: {
+    kind: 'epochStart',
+    applyVersion: 1,
+    identity: { name: 'broker-a', messageIdTag: '1.2.3.4:5', secret: 's' },
+  },
+  send: { kind: 'send', topic: 2, records: [record(), record()] },
+  createTopic: { kind: 'createTopic', topic, ifAbsent: true },
+  updateTopic: {
+    kind: 'updateTopic',
+    no: 2,
+    patch: { description: null, allowReorder: true },
+    broker: 'broker-a',
+    ifMatch: 3,
+  },
+  deleteTopic: { kind: 'deleteTopic', no: 2, force: true, ifMatch: '*' },
+  putTag: { kind: 'putTag', topic: 2, tag: 'a', description: 'ä' },
+  deleteTag: { kind: 'deleteTag', topic: 2, tag: 'a' },
+  putGroup: { kind: 'putGroup', group, start: [{ topic: 2, queueId: 0, nextOffset: 17 }] },
+  deleteGroup: { kind: 'deleteGroup', no: 5 },
+  commitOffsets: {
+    kind: 'commitOffsets',
+    group: 5,
+    offsets: [{ topic: 2, queueId: 0, nextOffset: 2 ** 53 - 1 }],
+    backwards: true,
+  },
+  trim: {
+    kind: 'trim',
+    head: 9,
+    minima: [{ topic: 2, queueId: 0, nextOffset: 4 }],
+    idHour: 490_000,
+    answerBucket: 3,
+    tombstones: ['x'],
+  },
+};
+
+test.each(Object.entries(ONE_OF_EACH))('%s comes back from its bytes', (kind, command) => {
+  const records = encodeCommand(command);
+  expect(decodeCommand(KIND[kind as Kind], records, messageTopic)).toEqual(command);
+});
+
+test('the numbers of the kinds are on disk and stay what they are', () => {
+  expect(KIND).toEqual({
+    epochStart: 1,
+    send: 2,
+    createTopic: 3,
+    updateTopic: 4,
+    deleteTopic: 5,
+    putTag: 6,
+    deleteTag: 7,
+    putGroup: 8,
+    deleteGroup: 9,
+    commitOffsets: 10,
+    trim: 11,
+  });
+});
+
+test('every record leaves its header free', () => {
+  for (const command of Object.values(ONE_OF_EACH)) {
+    for (const bytes of encodeCommand(command)) expect(bytes.length).toBeGreaterThan(RECORD_HEADER_BYTES);
+  }
+});
+
+test('a command of a newer version is not guessed at', () => {
+  expect(() => decodeCommand(200, [Buffer.alloc(40)], messageTopic)).toThrow('start a newer version');
+});
+
+test('a command weighs at least what it stores', () => {
+  const records = [Buffer.alloc(100), Buffer.alloc(50)];
+  expect(weigh(records)).toBeGreaterThanOrEqual(150);
+});
