@@ -182,11 +182,12 @@ async function stopAll(nodes: readonly Node[], drainMs: number, log: Log): Promi
 
 async function refuseToStart(error: unknown, nodes: readonly Node[]): Promise<void> {
   const message = error instanceof Error ? error.message : String(error);
-  const folder = [DataLostError, DamagedError, FolderFormatError, FolderInUseError].some(
-    (kind) => error instanceof kind,
-  );
-  const code = (error as NodeJS.ErrnoException).code;
-  const address = code === 'EADDRINUSE' || code === 'EACCES' || code === 'EADDRNOTAVAIL';
+  const { syscall, path } = error as NodeJS.ErrnoException;
+  const address = syscall === 'listen' || syscall === 'getaddrinfo';
+  // The file system names the path that it could not make, open or read.
+  const folder =
+    [DataLostError, DamagedError, FolderFormatError, FolderInUseError].some((kind) => error instanceof kind) ||
+    (!address && path !== undefined);
   process.stderr.write(`Gantry cannot start: ${address ? `${message}. Choose another --host or --port` : message}\n`);
   if (!folder && !address && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   for (const node of nodes) await node.stop().catch(() => undefined);

@@ -220,9 +220,9 @@ function prepareFolder(path: string): boolean {
     if (names.some((name) => name !== 'format.json.new')) throw foreign(path);
     writeFormat(path, false);
   } else if (readFormat(path)) {
-    for (const name of ['journal', 'tables']) {
-      if (!existsSync(join(path, name, 'CURRENT')))
-        throw new DamagedError(`${join(path, name)} is not there any more. Restore the data folder from a backup`);
+    // Tables that are gone are built again if the journal is complete (openStores); a journal that is gone is lost data.
+    if (!existsSync(join(path, 'journal', 'CURRENT'))) {
+      throw new DamagedError(`${join(path, 'journal')} is not there any more. Restore the data folder from a backup`);
     }
     return false;
   }

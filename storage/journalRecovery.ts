@@ -71,7 +71,8 @@ export async function recoverJournal(options: RecoveryOptions): Promise<Recovere
     head,
     end: whole,
     lastIndex: walk.lastIndex,
-    lastEpoch: walk.lastEpoch,
+    // An epoch whose records were lost is not given again: owners and NameServers have seen it.
+    lastEpoch: Math.max(walk.lastEpoch, acked.last?.epoch ?? 0),
     lastTime: walk.lastTime,
     lastCrc: walk.lastCrc,
     lost,
@@ -85,7 +86,7 @@ export async function recoverJournal(options: RecoveryOptions): Promise<Recovere
     if (acked.last) await compareWithMark(engine, acked.last, head, lost);
     if (gap !== undefined) await dropUnacknowledged(engine, whole);
   }
-  acked.mark(recovered.end, walk.lastEpoch, recovered.end === walk.lastIndex ? walk.lastCrc : 0);
+  acked.mark(recovered.end, recovered.lastEpoch, recovered.end === walk.lastIndex ? walk.lastCrc : 0);
   return recovered;
 }
 
@@ -162,8 +163,9 @@ async function dropUnacknowledged(engine: Engine, whole: number): Promise<void> 
   await deleteBehind(engine, whole);
 }
 
-async function deleteBehind(engine: Engine, whole: number): Promise<void> {
+async function deleteBehind(engine: Engine, whole: number, lostRow?: Buffer): Promise<void> {
   const batch = engine.batch();
+  if (lostRow) batch.put(journalKeys.lost, lostRow);
   let gte = journalKeys.record(positionOf(whole + 1, 0));
   for (;;) {
     const rows = await engine.scan({ gte, lt: journalKeys.allRecords.lt, limit: 10_000, keysOnly: true });
@@ -181,11 +183,8 @@ async function giveUp(engine: Engine, lost: LostRanges, whole: number, needed: n
   // A slave may have copied what was not acknowledged: its numbers are not used again either.
   const [highest] = await engine.scan({ ...journalKeys.allRecords, limit: 1, reverse: true });
   const to = Math.max(needed, highest ? indexOf(journalKeys.positionOfKey(highest.key)) : 0);
-  await deleteBehind(engine, whole);
   lost.add({ from: whole + 1, to });
-  const batch = engine.batch();
-  batch.put(journalKeys.lost, lost.row());
-  await batch.write({ sync: true });
+  await deleteBehind(engine, whole, lost.row());
   return to;
 }
 

@@ -133,11 +133,17 @@ describe('a data folder', () => {
     await append(await open(), 1);
   });
 
-  it.each(['journal', 'tables'])('is refused when its %s is gone, and nothing is begun anew', async (name) => {
+  it('is refused when its journal is gone, and nothing is begun anew', async () => {
     await used(3, 3);
-    rmSync(join(path, name), { recursive: true });
+    rmSync(join(path, 'journal'), { recursive: true });
     await expect(open()).rejects.toThrow(DamagedError);
-    expect(existsSync(join(path, name))).toBe(false);
+    expect(existsSync(join(path, 'journal'))).toBe(false);
+  });
+
+  it('builds tables that are gone, as a crash amid their rebuilding leaves them, again from a complete journal', async () => {
+    await used(3, 3);
+    rmSync(join(path, 'tables'), { recursive: true });
+    expect((await open()).tables.applied).toBe(0);
   });
 
   it.each([

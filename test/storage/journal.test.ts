@@ -289,6 +289,12 @@ describe('the journal', () => {
       expect((await open({ lastApplied: 9, acceptDataLoss: 8 })).end).toBe(9);
     });
 
+    it('never gives an epoch again whose commands were lost', async () => {
+      acked.last = { ...acked.last!, index: 12, epoch: 7 };
+      expect(await open({ acceptDataLoss: 8 })).toMatchObject({ end: 12, lastEpoch: 7 });
+      expect(acked.last).toMatchObject({ index: 12, epoch: 7 });
+    });
+
     it('refuses another command under the number of the one that was acknowledged', async () => {
       acked.last = { ...acked.last!, recordCrc: acked.last!.recordCrc ^ 1 };
       await expect(open()).rejects.toThrow(/not the one that was acknowledged/);
