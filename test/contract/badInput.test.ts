@@ -1,0 +1,891 @@
+/**
+ * Bad input, operation by operation: each wrong request gets the problem document that names its fault, by a stable
+ * code and a pointer or parameter, and the process serves on as if nothing had been.
+ */
+import { STATUS, type Problem } from '../../api/problem';
+import type { Operation } from '../../api/contract';
+import type { Code } from '../../src/base/errors';
+import { http, type Http, type Reply, type RequestParts } from '../support/http';
+import { contract, Standalone } from '../support/node';
+import { atNameserver, examplesOf, walkthrough } from './examples';
+import { faultsOf, type Fault } from './faults';
+import { raw } from './raw';
+
+let node: Standalone;
+let broker: Http;
+let nameserver: Http;
+
+/** Leaves behind what the document's walk needs: topic orders with messages, group billing with worker-1. */
+async function walkTo(last: string): Promise<void> {
+  for (const operation of walkthrough(contract)) {
+    for (const { parts } of examplesOf(contract, operation))
+      await serverOf(operation).call(operation.id as 'getVersion', parts);
+    if (operation.id === last) return;
+  }
+}
+
+const serverOf = (operation: Operation): Http => (atNameserver(operation) ? nameserver : broker);
+
+beforeAll(async () => {
+  node = await Standalone.start();
+  broker = http(node.url, contract);
+  nameserver = http(node.nameserverUrl, contract);
+  node.closeFirst(() => broker.close());
+  node.closeFirst(() => nameserver.close());
+  await walkTo('restoreWritePermission');
+});
+
+afterAll(async () => {
+  await stillServes();
+  await node.stop();
+});
+
+/** The process survived: what was there is there, and work goes on. */
+async function stillServes(): Promise<void> {
+  expect((await broker.call('readyz')).status).toBe(200);
+  expect((await nameserver.call('readyz')).status).toBe(200);
+  const sent = await broker.call('sendMessages', {
+    path: { topic: 'orders' },
+    body: { body: 'still here', tag: 'created' },
+  });
+  const [stored] = sent.body.results;
+  const found = await broker.call('getMessage', { path: { topic: 'orders', messageId: stored!.messageId! } });
+  expect(found.body.body).toBe('still here');
+}
+
+/** `query limit`, `path topic`, `#/messages/0`: each place that a problem names. */
+const placesOf = ({ errors = [] }: Problem): string[] =>
+  errors.map((error) => ('pointer' in error ? `#${error.pointer}` : `${error.in} ${error.parameter}`));
+
+function outcome(what: string, reply: Reply, at: string | undefined): string {
+  if (reply.status < 400) return `${what} → ${reply.status} ${reply.text.slice(0, 100)}`;
+  const { problem } = reply;
+  const places = placesOf(problem);
+  const place = at === undefined ? '' : ` at ${places.includes(at) ? at : places.join(', ') || 'nothing'}`;
+  return `${what} → ${reply.status} ${problem.code}${place}`;
+}
+
+const expected = ({ what, code, at }: Fault): string =>
+  `${what} → ${STATUS[code as Code]} ${code}${at === undefined ? '' : ` at ${at}`}`;
+
+/** The operation's example that has the most in it. */
+const fullest = (operation: Operation): RequestParts => examplesOf(contract, operation)[0]!.parts;
+
+const everyOperation = [...contract.operations.values()].map((operation) => [operation.id, operation] as const);
+
+describe('every fault that the contract can tell', () => {
+  test.each(everyOperation)('%s', async (_, operation) => {
+    const faults = faultsOf(operation, fullest(operation));
+    const answers: string[] = [];
+    for (const fault of faults) {
+      const reply = await serverOf(operation).call(operation.id as 'getVersion', fault.parts);
+      answers.push(outcome(fault.what, reply, fault.at));
+    }
+    expect(answers).toEqual(faults.map(expected));
+    expect(faults.length).toBeGreaterThan(3);
+  });
+});
+
+/** The path of an operation with the names of the examples in it. */
+const pathOf = (operation: Operation, change: Readonly<Record<string, string>> = {}): string =>
+  operation.path.replaceAll(
+    /\{([^}]+)\}/g,
+    (_, name: string) => change[name] ?? String(fullest(operation).path![name]),
+  );
+
+const urlOf = (operation: Operation): string => (atNameserver(operation) ? node.nameserverUrl : node.url);
+const pathNames = (operation: Operation): string[] =>
+  operation.parameters.filter((parameter) => parameter.in === 'path').map(({ name }) => name);
+
+const everyPath = [
+  ...new Map([...contract.operations.values()].map((operation) => [operation.path, operation])).entries(),
+];
+const NO_HEAD = ['pollMessages', 'readQueue', 'getMessage'];
+
+describe('methods and paths', () => {
+  test.each(everyPath)('%s takes its own methods only, and says which', async (path, one) => {
+    const own = [...contract.operations.values()].filter((operation) => operation.path === path);
+    const methods = own.map(({ method }) => method.toUpperCase());
+    const head = own.some(({ id, method }) => method === 'get' && !NO_HEAD.includes(id));
+    for (const method of ['GET', 'PUT', 'POST', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND', 'MKCOL']) {
+      if (methods.includes(method)) continue;
+      const reply = await raw(urlOf(one), [`${method} ${pathOf(one)} HTTP/1.1`, 'Host: x']);
+      expect([method, reply.status, reply.problem.code]).toEqual([method, 405, 'METHOD_NOT_ALLOWED']);
+      const allowed = [...methods, ...(head ? ['HEAD'] : []), 'OPTIONS'];
+      expect(reply.headers['allow']?.split(', ').sort()).toEqual(allowed.sort());
+      expect(reply.headers['x-request-id']).toBe(reply.problem.requestId);
+    }
+  });
+
+  test.each(NO_HEAD)('HEAD on %s is refused: reading messages is work', async (id) => {
+    const operation = contract.operation(id);
+    const reply = await broker.request('HEAD', pathOf(operation));
+    expect([reply.status, reply.headers['allow']]).toEqual([405, 'GET, OPTIONS']);
+    expect(reply.text).toBe('');
+  });
+
+  test('HEAD on everything else that is read answers its headers', async () => {
+    for (const operation of contract.operations.values()) {
+      if (operation.method !== 'get' || NO_HEAD.includes(operation.id)) continue;
+      const query = operation.id === 'searchOffset' ? '?at=LATEST' : '';
+      const reply = await serverOf(operation).request('HEAD', pathOf(operation) + query);
+      expect([operation.id, reply.status, reply.text]).toEqual([operation.id, 200, '']);
+    }
+  });
+
+  test.each(everyOperation)('%s has no slash at its end', async (_, operation) => {
+    const reply = await serverOf(operation).request(operation.method.toUpperCase(), `${pathOf(operation)}/`);
+    expect([reply.status, reply.problem.code]).toEqual([404, 'PATH_NOT_FOUND']);
+    expect(reply.problem.instance).toBe(`${pathOf(operation)}/`);
+  });
+
+  test.each(everyOperation.filter(([, operation]) => pathNames(operation).length > 0))(
+    '%s with a path that cannot be decoded',
+    async (_, operation) => {
+      for (const name of pathNames(operation)) {
+        for (const broken of ['%', '%zz', '%ff', 'a%c3', '%ed%a0%80']) {
+          const line = `${operation.method.toUpperCase()} ${pathOf(operation, { [name]: broken })} HTTP/1.1`;
+          const reply = await raw(urlOf(operation), [line, 'Host: x']);
+          expect([line, reply.status, reply.problem.code]).toEqual([line, 400, 'INVALID_PATH']);
+        }
+      }
+    },
+  );
+
+  test.each(everyOperation.filter(([, operation]) => pathNames(operation).length > 0))(
+    '%s with . or .. or nothing for a name',
+    async (_, operation) => {
+      for (const name of pathNames(operation)) {
+        for (const dots of ['.', '..', '%2e', '%2E%2e']) {
+          const line = `${operation.method.toUpperCase()} ${pathOf(operation, { [name]: dots })} HTTP/1.1`;
+          const reply = await raw(urlOf(operation), [line, 'Host: x']);
+          expect([line, reply.status, reply.problem.code]).toEqual([line, 400, 'VALIDATION_FAILED']);
+          expect(placesOf(reply.problem)).toEqual([`path ${name}`]);
+        }
+        const line = `${operation.method.toUpperCase()} ${pathOf(operation, { [name]: '' })} HTTP/1.1`;
+        const empty = await raw(urlOf(operation), [line, 'Host: x']);
+        expect([line, empty.status]).toEqual([line, 404]);
+      }
+    },
+  );
+
+  test.each([
+    '/v2/topics',
+    '/v1/topic',
+    '/V1/topics',
+    '/v1/topics/orders/',
+    '//v1/topics',
+    '/v1//topics',
+    '/favicon.ico',
+    '/docs/../v1',
+  ])('%s is nowhere', async (path) => {
+    const reply = await raw(node.url, [`GET ${path} HTTP/1.1`, 'Host: x']);
+    expect([reply.status, reply.problem.code]).toEqual([404, 'PATH_NOT_FOUND']);
+  });
+});
+
+describe('calls of a browser from another site', () => {
+  const health = ['livez', 'readyz', 'metrics'];
+  const guarded = everyOperation.filter(([id]) => !health.includes(id));
+
+  test.each(guarded)('%s', async (_, operation) => {
+    const { parts } = { parts: fullest(operation) };
+    const host = new URL(urlOf(operation)).host;
+    for (const headers of [
+      { 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' },
+      { origin: 'https://evil.example' },
+      { origin: 'null' },
+      { origin: `http://${host}.evil.example` },
+      { origin: `http://evil.example/${host}` },
+      { origin: `http://${host}`, 'sec-fetch-site': 'cross-site' },
+    ]) {
+      const reply = await serverOf(operation).call(operation.id as 'getVersion', { ...parts, headers });
+      expect([headers, reply.status, reply.problem.code]).toEqual([headers, 403, 'ORIGIN_NOT_ALLOWED']);
+      expect(reply.headers['access-control-allow-origin']).toBeUndefined();
+    }
+  });
+
+  test('health is for orchestrators and has no origin', async () => {
+    for (const id of health) {
+      const reply = await broker.call(id as 'livez', { headers: { origin: 'https://evil.example' } });
+      expect(reply.status).toBe(200);
+    }
+  });
+
+  test('a page of this host may call, and so may everybody who is no browser', async () => {
+    const host = new URL(node.url).host;
+    for (const headers of [
+      { origin: `http://${host}` },
+      { 'sec-fetch-site': 'same-origin' },
+      { 'sec-fetch-site': 'none' },
+      {},
+    ]) {
+      expect((await broker.call('listTopics', { headers: headers })).status).toBe(200);
+    }
+  });
+
+  test('a preflight of another site gets no permission', async () => {
+    const reply = await broker.request('OPTIONS', '/v1/topics', {
+      headers: { origin: 'https://evil.example', 'access-control-request-method': 'POST' },
+    });
+    expect(reply.headers['access-control-allow-origin']).toBeUndefined();
+    expect(reply.status).toBe(403);
+  });
+});
+
+describe('headers', () => {
+  test.each(
+    everyOperation.filter(([, { answers }]) =>
+      [...answers.values()].some((content) => content.has('application/json')),
+    ),
+  )('%s is not answered as what the client does not read', async (_, operation) => {
+    for (const accept of ['text/html', 'application/xml, image/*', 'application/json;q=0']) {
+      const reply = await serverOf(operation).call(operation.id as 'getVersion', {
+        ...fullest(operation),
+        headers: { accept },
+      });
+      expect([accept, reply.status, reply.problem.code]).toEqual([accept, 406, 'NOT_ACCEPTABLE']);
+    }
+  });
+
+  const send = (...headers: string[]) =>
+    raw(node.url, ['POST /v1/topics/orders/messages HTTP/1.1', ...headers], '{"body":"x"}');
+
+  test.each([
+    ['Host', ['Host: a', 'Host: b', 'Content-Length: 12']],
+    ['Content-Type', ['Host: a', 'Content-Type: text/plain', 'Content-Type: application/json', 'Content-Length: 12']],
+    ['Authorization', ['Host: a', 'Authorization: Bearer a', 'authorization: Bearer b', 'Content-Length: 12']],
+    ['Idempotency-Key', ['Host: a', 'Idempotency-Key: a', 'Idempotency-Key: b', 'Content-Length: 12']],
+    ['Content-Length', ['Host: a', 'Content-Length: 12', 'Content-Length: 11']],
+    ['Content-Length and Transfer-Encoding', ['Host: a', 'Content-Length: 12', 'Transfer-Encoding: chunked']],
+    ['no Host', ['Content-Length: 12']],
+    ['a name with a space', ['Host: a', 'Bad Name: x', 'Content-Length: 12']],
+    ['an Expect that is none', ['Host: a', 'Expect: tea', 'Content-Length: 12']],
+  ])('%s', async (_, headers) => {
+    const reply = await send(...headers);
+    expect([reply.status, reply.problem.code]).toEqual([400, 'MALFORMED_REQUEST']);
+    expect(reply.headers['content-type']).toBe('application/problem+json');
+    expect(reply.headers['x-request-id']).toBe(reply.problem.requestId);
+  });
+
+  test('a body that is compressed is not unpacked', async () => {
+    const reply = await send(
+      'Host: a',
+      'Content-Type: application/json',
+      'Content-Encoding: gzip',
+      'Content-Length: 12',
+    );
+    expect([reply.status, reply.problem.code]).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE']);
+  });
+
+  test('headers of 20 KiB', async () => {
+    const reply = await send('Host: a', `X-Long: ${'x'.repeat(20 * 1024)}`, 'Content-Length: 12');
+    expect([reply.status, reply.problem.code]).toEqual([431, 'HEADERS_TOO_LARGE']);
+  });
+
+  test('a URI of 9,000 characters', async () => {
+    const reply = await broker.request('GET', `/v1/topics?cursor=${'x'.repeat(9000)}`);
+    expect([reply.status, reply.problem.code]).toEqual([414, 'URI_TOO_LONG']);
+  });
+
+  test('300 query parameters', async () => {
+    const reply = await broker.request(
+      'GET',
+      `/v1/topics/orders/queues/broker-a/0/messages?offset=0${'&tag=a'.repeat(300)}`,
+    );
+    expect([reply.status, reply.problem.code]).toEqual([400, 'VALIDATION_FAILED']);
+  });
+
+  test('a query that cannot be decoded', async () => {
+    const reply = await broker.request('GET', '/v1/topics?cursor=%ff');
+    expect([reply.status, reply.problem.code, placesOf(reply.problem)]).toEqual([
+      400,
+      'VALIDATION_FAILED',
+      ['query cursor'],
+    ]);
+  });
+
+  test.each(['GARBAGE', 'GET /v1 HTTP/9.9', '\u0016\u0003\u0001 TLS'])('what is no HTTP: %j', async (line) => {
+    const reply = await raw(node.url, [line, 'Host: a']);
+    expect([reply.status, reply.problem.code]).toEqual([400, 'MALFORMED_REQUEST']);
+  });
+
+  test('a request id of the client is kept when it is harmless, else replaced', async () => {
+    const kept = await broker.call('getTopic', { path: { topic: 'nowhere' }, headers: { 'x-request-id': 'mine-1' } });
+    expect(kept.problem.requestId).toBe('mine-1');
+    const replaced = await broker.call('getTopic', {
+      path: { topic: 'nowhere' },
+      headers: { 'x-request-id': '<script>' },
+    });
+    expect(replaced.problem.requestId).not.toContain('<');
+  });
+});
+
+/** What a request must be answered: the code and, where one makes sense, the place. */
+async function refused(reply: Promise<Reply>, code: Code, ...places: string[]): Promise<Problem> {
+  const { status, problem } = await reply;
+  expect([status, problem.code, ...placesOf(problem)]).toEqual([STATUS[code], code, ...places]);
+  return problem;
+}
+
+const orders = { topic: 'orders' };
+const worker = { group: 'billing', consumerId: 'worker-1' };
+const firstQueue = { topic: 'orders', broker: 'broker-a', queueId: 0 };
+
+describe('what does not exist', () => {
+  const named = (operation: Operation, name: string) => pathNames(operation).includes(name) && !atNameserver(operation);
+  const without = (operation: Operation, name: string, value: string | number): Promise<Reply> => {
+    const { path, ...parts } = fullest(operation);
+    return serverOf(operation).call(operation.id as 'getVersion', { ...parts, path: { ...path, [name]: value } });
+  };
+
+  test.each(everyOperation.filter(([, operation]) => named(operation, 'topic')))(
+    '%s of an unknown topic',
+    async (_, operation) => {
+      await refused(without(operation, 'topic', 'nowhere'), 'TOPIC_NOT_FOUND');
+      await refused(without(operation, 'topic', '~RETRY~billing'), 'TOPIC_NOT_FOUND');
+      await refused(without(operation, 'topic', '~DLQ~billing'), 'TOPIC_NOT_FOUND');
+    },
+  );
+
+  const CREATES = ['putGroup', 'joinGroup'];
+  test.each(everyOperation.filter(([id, operation]) => named(operation, 'group') && !CREATES.includes(id)))(
+    '%s of an unknown group',
+    async (_, operation) => {
+      await refused(without(operation, 'group', 'nobody'), 'GROUP_NOT_FOUND');
+    },
+  );
+
+  test('a group of an unknown topic', async () => {
+    await refused(broker.call('putGroup', { path: { group: 'new' }, body: { topic: 'nowhere' } }), 'TOPIC_NOT_FOUND');
+    await refused(
+      broker.call('joinGroup', { path: { group: 'new', consumerId: 'c' }, body: { topic: 'nowhere' } }),
+      'TOPIC_NOT_FOUND',
+    );
+    await refused(broker.call('getGroup', { path: { group: 'new' } }), 'GROUP_NOT_FOUND');
+  });
+
+  test('an unknown queue, broker, tag, message', async () => {
+    for (const id of ['readQueue', 'searchOffset'] as const) {
+      const query = id === 'readQueue' ? { offset: 0 } : { at: 'LATEST' };
+      await refused(broker.call(id, { path: { ...firstQueue, queueId: 77 }, query }), 'QUEUE_NOT_FOUND');
+      await refused(broker.call(id, { path: { ...firstQueue, broker: 'broker-z' }, query }), 'QUEUE_NOT_FOUND');
+    }
+    await refused(broker.call('deleteTag', { path: { ...orders, tag: 'undeclared' } }), 'TAG_NOT_FOUND');
+    for (const messageId of ['0'.repeat(32), 'F'.repeat(32), `7F000001${'0'.repeat(24)}`]) {
+      await refused(broker.call('getMessage', { path: { ...orders, messageId } }), 'MESSAGE_NOT_FOUND');
+    }
+    await refused(
+      broker.call('createTopic', { body: { name: 'elsewhere', brokers: ['broker-a', 'broker-z'] } }),
+      'BROKER_NOT_FOUND',
+      '#/brokers',
+    );
+    await refused(broker.call('getTopic', { path: { topic: 'elsewhere' } }), 'TOPIC_NOT_FOUND');
+  });
+
+  test('an unknown broker at the NameServer', async () => {
+    await refused(nameserver.call('getNameserverRoute', { path: { topic: 'nowhere' } }), 'TOPIC_NOT_FOUND');
+    for (const id of ['wipeWritePermission', 'restoreWritePermission'] as const) {
+      await refused(nameserver.call(id, { path: { broker: 'broker-z' } }), 'BROKER_NOT_FOUND');
+    }
+    for (const [cluster, name, brokerId] of [
+      ['Elsewhere', 'broker-a', 2],
+      ['DefaultCluster', 'broker-z', 1],
+      ['DefaultCluster', 'broker-a', 77],
+    ] as const) {
+      await refused(
+        nameserver.call('unregisterBroker', { path: { cluster, broker: name, brokerId } }),
+        'BROKER_NOT_FOUND',
+      );
+    }
+  });
+
+  test('a message sent to a queue that is none', async () => {
+    const problem = await refused(
+      broker.call('sendMessages', { path: orders, body: { body: 'x', queue: { broker: 'broker-a', queueId: 77 } } }),
+      'QUEUE_NOT_FOUND',
+    );
+    expect(problem['results']).toHaveLength(1);
+  });
+});
+
+describe('cursors', () => {
+  const poll = (path: { group: string; consumerId: string }, cursor: string) =>
+    broker.call('pollMessages', { path, query: { waitMs: 0, cursor } });
+
+  test('a forged one, of a poll and of a commit', async () => {
+    await broker.call('joinGroup', { path: worker, body: { topic: 'orders' } });
+    const { cursor } = (await poll(worker, '')).body;
+    const last = cursor.at(-1) === 'A' ? 'B' : 'A';
+    const forged = [
+      'x',
+      '????',
+      'AAAA',
+      cursor.slice(0, -1),
+      `${cursor}A`,
+      `${cursor}=`,
+      cursor.slice(0, -4) + last + cursor.slice(-3),
+      `B${cursor.slice(1)}`,
+      Buffer.from(JSON.stringify({ after: 'orders' })).toString('base64url'),
+      'A'.repeat(4096),
+    ];
+    for (const text of forged) {
+      await refused(poll(worker, text), 'CURSOR_INVALID', 'query cursor');
+      await refused(
+        broker.call('commitOffsets', { path: { group: 'billing' }, body: { consumerId: 'worker-1', cursor: text } }),
+        'CURSOR_INVALID',
+        '#/cursor',
+      );
+    }
+    expect((await poll(worker, cursor)).status).toBe(200);
+  });
+
+  test('one of another group or consumer', async () => {
+    const { cursor } = (await poll(worker, '')).body;
+    for (const other of [
+      { group: 'billing', consumerId: 'worker-2' },
+      { group: 'mailing', consumerId: 'worker-1' },
+    ]) {
+      await broker.call('joinGroup', { path: other, body: { topic: 'orders' } });
+      await refused(poll(other, cursor), 'CURSOR_INVALID', 'query cursor');
+      await refused(
+        broker.call('commitOffsets', { path: other, body: { consumerId: other.consumerId, cursor } }),
+        'CURSOR_INVALID',
+        '#/cursor',
+      );
+      await broker.call('leaveGroup', { path: other });
+    }
+    await broker.call('deleteGroup', { path: { group: 'mailing' } });
+  });
+
+  test('of a list', async () => {
+    const cursors = ['x', 'e30', 'bnVsbA', Buffer.from('{"after":1}').toString('base64url'), 'A'.repeat(4096)];
+    const page = await broker.call('listTopics', { query: { limit: 1 } });
+    for (const cursor of [...cursors, `${page.body.cursor}A`]) {
+      for (const id of ['listTopics', 'listGroups'] as const) {
+        await refused(broker.call(id, { query: { cursor } }), 'CURSOR_INVALID', 'query cursor');
+      }
+      await refused(nameserver.call('listNameserverRoutes', { query: { cursor } }), 'CURSOR_INVALID', 'query cursor');
+    }
+  });
+});
+
+describe('offsets that are none', () => {
+  const commit = (body: object) => broker.call('commitOffsets', { path: { group: 'billing' }, body });
+
+  test('a read outside of the queue is told where to go on', async () => {
+    const read = (offset: number) => broker.call('readQueue', { path: firstQueue, query: { offset } });
+    const { maxOffset } = (await read(0)).body;
+    const problem = await refused(read(maxOffset + 1), 'OFFSET_MOVED');
+    expect(problem).toMatchObject({ minOffset: 0, maxOffset, nextOffset: maxOffset });
+    await refused(read(Number.MAX_SAFE_INTEGER), 'OFFSET_MOVED');
+  });
+
+  test('a commit behind the end, before the committed one, of a foreign queue', async () => {
+    await broker.call('joinGroup', { path: worker, body: { topic: 'orders' } });
+    const at = (nextOffset: number, queueId = 0) => ({ ...firstQueue, queueId, nextOffset });
+    const behind = await refused(commit({ consumerId: 'worker-1', offsets: [at(1_000_000)] }), 'OFFSET_MOVED');
+    expect(behind).toMatchObject({
+      results: [{ status: 'FAILED', nextOffset: 1_000_000, error: { code: 'OFFSET_MOVED' } }],
+    });
+    expect((await commit({ consumerId: 'worker-1', offsets: [at(1)] })).status).toBe(200);
+    const before = await refused(commit({ consumerId: 'worker-1', offsets: [at(0)] }), 'OFFSET_BACKWARDS');
+    expect(before['committed']).toBe(1);
+    await refused(commit({ consumerId: 'worker-2', offsets: [at(1)] }), 'QUEUE_NOT_OWNED');
+    await refused(commit({ consumerId: 'worker-1', offsets: [at(1, 77)] }), 'QUEUE_NOT_FOUND');
+    await refused(commit({ consumerId: 'worker-1', offsets: [{ ...at(1), topic: 'payments' }] }), 'QUEUE_NOT_FOUND');
+    await refused(commit({ consumerId: 'worker-1', generation: '????', offsets: [at(1)] }), 'QUEUE_NOT_OWNED');
+  });
+
+  test('a commit of neither or both, of a cursor without its consumer', async () => {
+    await refused(commit({}), 'VALIDATION_FAILED', '#');
+    await refused(commit({ consumerId: 'worker-1' }), 'VALIDATION_FAILED', '#');
+    await refused(
+      commit({ consumerId: 'worker-1', cursor: 'x', offsets: [{ ...firstQueue, nextOffset: 1 }] }),
+      'VALIDATION_FAILED',
+      '#',
+    );
+    await refused(commit({ cursor: 'x' }), 'VALIDATION_FAILED', '#/consumerId');
+  });
+
+  test('a reset without its measure, of a queue that is none', async () => {
+    const reset = (body: object) => broker.call('resetOffsets', { path: { group: 'billing' }, body });
+    await refused(reset({ to: 'TIMESTAMP' }), 'VALIDATION_FAILED', '#/timestamp');
+    await refused(reset({ to: 'OFFSET' }), 'VALIDATION_FAILED', '#/offset');
+    await refused(reset({ to: 'LATEST', queues: [{ broker: 'broker-a', queueId: 77 }] }), 'QUEUE_NOT_FOUND');
+  });
+
+  test('a group that begins at a time without saying which', async () => {
+    const body = { topic: 'orders', consumeFrom: 'TIMESTAMP' };
+    await refused(
+      broker.call('putGroup', { path: { group: 'late' }, body }),
+      'VALIDATION_FAILED',
+      '#/consumeTimestamp',
+    );
+    await refused(
+      broker.call('joinGroup', { path: { group: 'late', consumerId: 'c' }, body }),
+      'VALIDATION_FAILED',
+      '#/consumeTimestamp',
+    );
+  });
+});
+
+describe('messages', () => {
+  const send = (parts: RequestParts, topic = 'orders') => broker.call('sendMessages', { path: { topic }, ...parts });
+  const json = (body: unknown, topic?: string) => send({ body }, topic);
+  const MIB = 1024 * 1024;
+
+  const count = async () => (await broker.call('listBrokers')).body.brokers[0]!.traffic.messagesIn;
+  let before: number;
+  beforeAll(async () => void (before = await count()));
+  afterAll(async () => expect(await count()).toBe(before)); // nothing of all this was stored
+
+  test('without a body, with two, with none of the three', async () => {
+    await refused(json({}), 'VALIDATION_FAILED', '#/messages/0/body');
+    await refused(json({ messages: [{ body: 'a' }, {}] }), 'VALIDATION_FAILED', '#/messages/1/body');
+    await refused(json({ body: 'a', bodyJson: 1 }), 'VALIDATION_FAILED', '#/messages/0/body');
+    await refused(json({ body: '' }), 'BODY_EMPTY', '#/messages/0/body');
+    await refused(json([{ body: 'a' }]), 'VALIDATION_FAILED', '#');
+    await refused(json({ bodyJson: 1, bodyEncoding: 'BASE64' }), 'VALIDATION_FAILED', '#/messages/0/bodyEncoding');
+    await refused(json({ bodyJson: 1, contentType: 'text/plain' }), 'VALIDATION_FAILED', '#/messages/0/contentType');
+    for (const contentType of [
+      undefined,
+      'text/plain',
+      'application/octet-stream',
+      'application/x-ndjson',
+      'image/png',
+    ]) {
+      await refused(send({ bytes: '', ...(contentType && { contentType }) }), 'BODY_EMPTY', '#');
+    }
+  });
+
+  test.each(['a', 'ab=', 'YQ', 'YQ==\n', 'Y Q==', 'YR==', 'YQ==YQ==', '_-8=', '='])(
+    'base64 that is none: %j',
+    async (body) => {
+      await refused(json({ body, bodyEncoding: 'BASE64' }), 'VALIDATION_FAILED', '#/messages/0/body');
+    },
+  );
+
+  test('a number that JavaScript would change', async () => {
+    await refused(
+      send({ bytes: '{"bodyJson":{"id":9007199254740993}}', contentType: 'application/json' }),
+      'VALIDATION_FAILED',
+      '#/messages/0/bodyJson/id',
+    );
+    await refused(
+      send({ bytes: '{"bodyJson":[1e999]}', contentType: 'application/json' }),
+      'VALIDATION_FAILED',
+      '#/messages/0/bodyJson/0',
+    );
+  });
+
+  test('text that is no Unicode', async () => {
+    const bytes = Buffer.from([0x61, 0xc3, 0x28]);
+    for (const contentType of [
+      'text/plain',
+      'text/csv; charset=utf-8',
+      'application/json',
+      'application/vnd.x+json',
+      'application/x-ndjson',
+    ]) {
+      await refused(send({ bytes, contentType }), 'ENCODING_INVALID');
+    }
+    await refused(json({ body: 'a\ud800' }), 'ENCODING_INVALID', '#/body');
+    await refused(
+      json({ messages: [{ body: 'a' }, { body: 'b', keys: ['\udfff'] }] }),
+      'ENCODING_INVALID',
+      '#/messages/1/keys/0',
+    );
+    await refused(json({ body: 'a', properties: { ['\ud800']: 'x' } }), 'ENCODING_INVALID', '#/properties');
+    await refused(json({ bodyJson: { deep: ['\ud800'] } }), 'ENCODING_INVALID', '#/bodyJson/deep/0');
+  });
+
+  test('over 1,000 in one request', async () => {
+    const messages = Array.from({ length: 1001 }, () => ({ body: 'x' }));
+    await refused(json({ messages }), 'VALIDATION_FAILED', '#/messages');
+    const bytes = messages.map((message) => JSON.stringify(message)).join('\n');
+    await refused(send({ bytes, contentType: 'application/x-ndjson' }), 'VALIDATION_FAILED', '#/messages');
+    await refused(json({ messages: [] }), 'VALIDATION_FAILED', '#/messages');
+  });
+
+  test('a body over 4 MiB, and bodies over 4 MiB together', async () => {
+    const large = 'x'.repeat(4 * MIB + 1);
+    for (const contentType of ['text/plain', 'application/octet-stream', undefined]) {
+      await refused(send({ bytes: large, ...(contentType && { contentType }) }), 'BODY_TOO_LARGE', '#');
+    }
+    await refused(json({ body: large }), 'BODY_TOO_LARGE', '#/messages/0/body');
+    await refused(
+      json({ messages: Array.from({ length: 5 }, () => ({ body: 'x'.repeat(MIB) })) }),
+      'BODY_TOO_LARGE',
+      '#/messages',
+    );
+    const lines = Array.from({ length: 5 }, () => JSON.stringify({ body: 'x'.repeat(MIB) })).join('\n');
+    await refused(send({ bytes: lines, contentType: 'application/x-ndjson' }), 'BODY_TOO_LARGE', '#/messages');
+  });
+
+  test('a request over 8 MiB is not even read, announced or not', async () => {
+    await refused(send({ bytes: Buffer.alloc(8 * MIB + 1, 'x') }), 'BODY_TOO_LARGE');
+    const head = ['POST /v1/topics/orders/messages HTTP/1.1', 'Host: a'];
+    const announced = await raw(node.url, [...head, 'Content-Length: 999999999999']);
+    expect([announced.status, announced.problem.code]).toEqual([413, 'BODY_TOO_LARGE']);
+    const chunk = `${MIB.toString(16)}\r\n${'x'.repeat(MIB)}\r\n`;
+    const chunked = await raw(node.url, [...head, 'Transfer-Encoding: chunked'], `${chunk.repeat(9)}0\r\n\r\n`);
+    expect([chunked.status, chunked.problem.code]).toEqual([413, 'BODY_TOO_LARGE']);
+  });
+
+  test('properties: too many, too large, with names that are not theirs', async () => {
+    const properties = (entries: [string, string][]) => json({ body: 'x', properties: Object.fromEntries(entries) });
+    const many = Array.from({ length: 129 }, (_, i): [string, string] => [`p${i}`, 'v']);
+    await refused(properties(many), 'VALIDATION_FAILED', '#/messages/0/properties');
+    await refused(properties([['p', 'x'.repeat(16 * 1024)]]), 'VALIDATION_FAILED', '#/messages/0/properties');
+    await refused(properties([['p', 'ä'.repeat(8 * 1024)]]), 'VALIDATION_FAILED', '#/messages/0/properties');
+    await refused(
+      json({ body: 'x', tag: 't', keys: Array.from({ length: 128 }, () => 'k'.repeat(129)) }),
+      'VALIDATION_FAILED',
+      '#/messages/0/properties',
+    );
+    for (const name of ['KEYS', 'TAGS', 'UNIQ_KEY', 'DELAY', '__SHARDINGKEY', '__RMQ.TRANSIENT.x', '']) {
+      await refused(properties([[name, 'v']]), 'VALIDATION_FAILED', `#/messages/0/properties/${name}`);
+    }
+    await refused(properties([['a/b~c\n', 'v']]), 'VALIDATION_FAILED', '#/messages/0/properties/a~1b~0c\n');
+    await refused(
+      send({ bytes: '{"body":"x","properties":{"__proto__":"v"}}', contentType: 'application/json' }),
+      'VALIDATION_FAILED',
+      '#/properties/__proto__',
+    );
+  });
+
+  test('properties of raw bodies', async () => {
+    const text = (query: RequestParts['query']) => send({ bytes: 'x', contentType: 'text/plain', query: query! });
+    for (const property of ['noColon', ':noName', 'TAGS:x', '__proto__:x']) {
+      await refused(text({ property }), 'VALIDATION_FAILED', 'query property');
+    }
+    await refused(text({ property: ['a:1', 'a:2'] }), 'VALIDATION_FAILED', 'query property');
+    await refused(text({ tag: 'a', messageGroup: 'x'.repeat(64) }), 'VALIDATION_FAILED', 'query messageGroup');
+    await refused(text({ key: '' }), 'VALIDATION_FAILED', 'query key');
+    await refused(
+      send({ bytes: 'x', contentType: `text/plain; x=${'y'.repeat(250)}` }),
+      'VALIDATION_FAILED',
+      'header Content-Type',
+    );
+  });
+
+  test('parameters of raw bodies beside JSON', async () => {
+    for (const [name, value] of Object.entries({ tag: 'a', key: 'a', property: 'a:b', messageGroup: 'a' })) {
+      await refused(send({ body: { body: 'x' }, query: { [name]: value } }), 'VALIDATION_FAILED', `query ${name}`);
+      const bytes = '{"body":"x"}';
+      await refused(
+        send({ bytes, contentType: 'application/x-ndjson', query: { [name]: value } }),
+        'VALIDATION_FAILED',
+        `query ${name}`,
+      );
+    }
+  });
+
+  test('forms are refused with the header to add', async () => {
+    for (const contentType of ['application/x-www-form-urlencoded', 'multipart/form-data; boundary=a']) {
+      const problem = await refused(send({ bytes: 'body=x', contentType }), 'UNSUPPORTED_MEDIA_TYPE');
+      expect(problem.detail).toContain("-H 'content-type: application/json'");
+      expect(problem.detail).toContain("-H 'content-type: text/plain'");
+      const other = await refused(
+        broker.call('createTopic', { bytes: 'name=x', contentType }),
+        'UNSUPPORTED_MEDIA_TYPE',
+      );
+      expect(other.detail).toContain("-H 'content-type: application/json'");
+    }
+  });
+
+  test('one bad line of NDJSON is named, and nothing of the others is stored', async () => {
+    const lines = (...parts: string[]) => send({ bytes: parts.join('\n'), contentType: 'application/x-ndjson' });
+    const good = '{"body":"a"}';
+    const cases: [string[], Code, string][] = [
+      [[good, '', 'nonsense', good], 'MALFORMED_JSON', '#/messages/1'],
+      [[good, good, '{"body":5}'], 'VALIDATION_FAILED', '#/messages/2/body'],
+      [[good, '{"body":"a","nonsense":1}'], 'VALIDATION_FAILED', '#/messages/1/nonsense'],
+      [[good, '{"body":""}'], 'BODY_EMPTY', '#/messages/1/body'],
+      [[good, '{"messages":[]}'], 'VALIDATION_FAILED', '#/messages/1/messages'],
+      [[good, '"text"'], 'VALIDATION_FAILED', '#/messages/1'],
+      [[good, '['.repeat(40_000)], 'JSON_TOO_DEEP', '#/messages/1'],
+      [[good, '{"__proto__":{}}'], 'VALIDATION_FAILED', '#/messages/1/__proto__'],
+      [[good, '{"body":"\\ud800"}'], 'ENCODING_INVALID', '#/messages/1/body'],
+    ];
+    for (const [parts, code, place] of cases) {
+      const problem = await refused(lines(...parts), code, place);
+      const line = parts.length - (parts.includes('') ? 1 : 0);
+      expect(problem.detail).toContain(`line ${parts.includes('nonsense') ? 3 : line}`);
+    }
+    await refused(lines('', '  ', ''), 'BODY_EMPTY', '#');
+  });
+
+  test('against what the topic is for', async () => {
+    await refused(json({ body: 'x', messageGroup: 'g' }), 'MESSAGE_TYPE_MISMATCH');
+    await refused(json({ body: 'x' }, 'payments'), 'MESSAGE_TYPE_MISMATCH');
+    await broker.call('createTopic', { body: { name: 'strict', tagPolicy: 'DECLARED', permission: 'RW' } });
+    await refused(json({ body: 'x', tag: 'undeclared' }, 'strict'), 'TAG_NOT_DECLARED');
+    for (const permission of ['R', 'NONE']) {
+      await broker.call('updateTopic', { path: { topic: 'strict' }, body: { permission } });
+      await refused(json({ body: 'x' }, 'strict'), 'NO_PERMISSION');
+    }
+    await broker.call('deleteTopic', { path: { topic: 'strict' } });
+  });
+});
+
+describe('topics, groups and brokers against each other', () => {
+  test('a topic of fewer read than write queues', async () => {
+    await refused(
+      broker.call('createTopic', { body: { name: 'odd', readQueues: 1, writeQueues: 2 } }),
+      'VALIDATION_FAILED',
+      '#/readQueues',
+    );
+    await refused(
+      broker.call('updateTopic', { path: orders, body: { readQueues: 1 } }),
+      'VALIDATION_FAILED',
+      '#/readQueues',
+    );
+    await refused(broker.call('getTopic', { path: { topic: 'odd' } }), 'TOPIC_NOT_FOUND');
+  });
+
+  test('names that mean a place, in bodies', async () => {
+    for (const name of ['.', '..']) {
+      await refused(broker.call('createTopic', { body: { name } }), 'VALIDATION_FAILED', '#/name');
+      await refused(broker.call('putGroup', { path: { group: 'dots' }, body: { topic: name } }), 'TOPIC_NOT_FOUND');
+    }
+  });
+
+  test('a topic that exists otherwise', async () => {
+    const problem = await refused(broker.call('createTopic', { body: { name: 'payments' } }), 'TOPIC_EXISTS');
+    expect(problem.detail).toContain('type is "FIFO", not "NORMAL"');
+  });
+
+  test('a FIFO topic that would lose its order', async () => {
+    await refused(
+      broker.call('updateTopic', { path: { topic: 'payments' }, body: { readQueues: 9, writeQueues: 9 } }),
+      'REORDER_NOT_ALLOWED',
+    );
+  });
+
+  test('a group under a name that is none for a new one', async () => {
+    for (const group of ['x'.repeat(121), '~RETRY~billing', 'a~b']) {
+      await refused(
+        broker.call('putGroup', { path: { group }, body: { topic: 'orders' } }),
+        'VALIDATION_FAILED',
+        'path group',
+      );
+      await refused(
+        broker.call('joinGroup', { path: { group, consumerId: 'c' }, body: { topic: 'orders' } }),
+        'VALIDATION_FAILED',
+        'path group',
+      );
+    }
+  });
+
+  test('a filter that cannot be read', async () => {
+    for (const expression of ['||', ' || ', '||||', ' ||  || ']) {
+      const filter = { type: 'TAG', expression };
+      await refused(
+        broker.call('putGroup', { path: { group: 'odd' }, body: { topic: 'orders', filter } }),
+        'FILTER_INVALID',
+        '#/filter/expression',
+      );
+      await refused(
+        broker.call('updateGroup', { path: { group: 'billing' }, body: { filter } }),
+        'FILTER_INVALID',
+        '#/filter/expression',
+      );
+      await refused(
+        broker.call('joinGroup', { path: { group: 'odd', consumerId: 'c' }, body: { topic: 'orders', filter } }),
+        'FILTER_INVALID',
+        '#/filter/expression',
+      );
+    }
+  });
+
+  test('a subscription that is not the group’s shows both', async () => {
+    const filter = { type: 'TAG', expression: 'refunded' };
+    const problem = await refused(
+      broker.call('joinGroup', { path: worker, body: { topic: 'orders', filter } }),
+      'SUBSCRIPTION_CONFLICT',
+    );
+    expect(problem).toMatchObject({ group: { topic: 'orders' }, requested: { topic: 'orders', filter } });
+    await refused(broker.call('joinGroup', { path: worker, body: { topic: 'payments' } }), 'SUBSCRIPTION_CONFLICT');
+    await refused(
+      broker.call('putGroup', { path: { group: 'billing' }, body: { topic: 'payments' } }),
+      'SUBSCRIPTION_CONFLICT',
+    );
+  });
+
+  test('what is in use is kept', async () => {
+    await broker.call('joinGroup', { path: worker, body: { topic: 'orders' } });
+    expect((await refused(broker.call('deleteTopic', { path: orders }), 'IN_USE'))['groups']).toEqual(['billing']);
+    expect((await refused(broker.call('deleteGroup', { path: { group: 'billing' } }), 'IN_USE'))['consumers']).toEqual([
+      'worker-1',
+    ]);
+  });
+
+  test('a registration that contradicts another or itself', async () => {
+    const { parts } = examplesOf(contract, contract.operation('registerBroker'))[0]!;
+    const register = (path: object, change: object) =>
+      nameserver.call('registerBroker', {
+        path: { ...parts.path, ...path },
+        body: { ...(parts.body as object), ...change },
+      });
+    await refused(register({ cluster: 'Elsewhere' }, {}), 'REGISTRATION_CONFLICT');
+    await refused(register({}, { topics: undefined }), 'VALIDATION_FAILED', '#/topics');
+    await refused(register({}, { mode: 'CHANGES', baseVersion: undefined }), 'VALIDATION_FAILED', '#/baseVersion');
+  });
+});
+
+describe('conditional requests', () => {
+  // A group with members is IN_USE before any condition is looked at (RFC 9110, 13.2.1).
+  beforeAll(() => broker.call('leaveGroup', { path: worker }));
+
+  const conditional = (header: string) =>
+    everyOperation.filter(([, { parameters }]) => parameters.some(({ name }) => name === header));
+
+  test.each(conditional('If-Match'))('%s If-Match another state', async (_, operation) => {
+    for (const tag of ['"nonsense"', '"nonsense.1"', 'W/"x"', 'x', '', '"a", "b"']) {
+      const call = broker.call(operation.id as 'getTopic', { ...fullest(operation), headers: { 'if-match': tag } });
+      await refused(call, 'PRECONDITION_FAILED');
+    }
+  });
+
+  test.each(conditional('If-None-Match'))('%s If-None-Match *, although it exists', async (_, operation) => {
+    const call = broker.call(operation.id as 'getTopic', { ...fullest(operation), headers: { 'if-none-match': '*' } });
+    await refused(call, 'PRECONDITION_FAILED');
+  });
+
+  test('If-Match * on what does not exist', async () => {
+    const headers = { 'if-match': '*' };
+    await refused(
+      broker.call('putGroup', { path: { group: 'new' }, body: { topic: 'orders' }, headers }),
+      'PRECONDITION_FAILED',
+    );
+    await refused(broker.call('putTag', { path: { ...orders, tag: 'new' }, body: {}, headers }), 'PRECONDITION_FAILED');
+    await refused(broker.call('getGroup', { path: { group: 'new' } }), 'GROUP_NOT_FOUND');
+  });
+});
+
+describe('too many parked polls', () => {
+  test('are refused with a time to come back, and there is room again when one leaves', async () => {
+    const small = await Standalone.start({ 'max-parked-polls': '2' });
+    const client = http(small.url, contract);
+    small.closeFirst(() => client.close());
+    try {
+      await client.call('createTopic', { body: { name: 'orders', readQueues: 1, writeQueues: 1 } });
+      const read = (waitMs: number) => client.call('readQueue', { path: firstQueue, query: { offset: 0, waitMs } });
+      const parked = [read(30_000), read(30_000)];
+      while ((await client.call('listBrokers')).body.brokers[0]!.parkedPolls < 2);
+      const reply = await read(30_000);
+      expect([reply.status, reply.problem.code, reply.headers['retry-after']]).toEqual([429, 'TOO_MANY_REQUESTS', '1']);
+      expect(reply.problem).toMatchObject({ retryable: true, retryAfterMs: 1000 });
+      // Whoever does not wait needs no room.
+      expect((await read(0)).status).toBe(200);
+      await client.call('sendMessages', { path: orders, body: { body: 'x' } });
+      for (const reply of await Promise.all(parked)) expect(reply.body.messages).toHaveLength(1);
+      expect((await client.call('listBrokers')).body.brokers[0]!.parkedPolls).toBe(0);
+    } finally {
+      await small.stop();
+    }
+  });
+});

@@ -1,0 +1,101 @@
+/** The examples of openapi.yaml as requests: what Swagger UI would send when nobody changes anything. */
+import type { Contract, Operation } from '../../api/contract';
+import { isNode, resolveReferences, type Node } from '../../api/schema';
+import type { RequestParts } from '../support/http';
+
+/** One example of an operation, ready to be sent. */
+export interface Example {
+  readonly operation: Operation;
+  /** `orders`, or '' where an operation takes no body. */
+  readonly name: string;
+  readonly parts: RequestParts;
+}
+
+/** An example value somewhere in the document, and the schema it must fit. */
+export interface Placed {
+  readonly where: string;
+  readonly value: unknown;
+  readonly schema: unknown;
+}
+
+type Scalar = string | number | boolean;
+
+const documented = (contract: Contract, operation: Operation): Node =>
+  resolveReferences(
+    contract.document,
+    ((contract.document['paths'] as Node)[operation.path] as Node)[operation.method],
+  ) as Node;
+
+/** All parameters of an operation as the document writes them, those of the path included. */
+export function parametersOf(contract: Contract, operation: Operation): Node[] {
+  const item = (contract.document['paths'] as Node)[operation.path] as Node;
+  const own = documented(contract, operation)['parameters'];
+  const shared = resolveReferences(contract.document, item['parameters'] ?? []);
+  return [shared, own ?? []].flat() as Node[];
+}
+
+/** Path, query and header values as the document shows them; what has no example is left out. */
+function exampleParameters(contract: Contract, operation: Operation): RequestParts {
+  const of = (place: string) =>
+    Object.fromEntries(
+      parametersOf(contract, operation)
+        .filter((parameter) => parameter['in'] === place && parameter['example'] !== undefined)
+        .map((parameter) => [parameter['name'] as string, parameter['example'] as Scalar]),
+    );
+  return { path: of('path'), query: of('query'), headers: of('header') as unknown as Record<string, string> };
+}
+
+/** Every example of an operation: one per body that the document shows, or one without a body. */
+export function examplesOf(contract: Contract, operation: Operation): Example[] {
+  const parameters = exampleParameters(contract, operation);
+  const body = documented(contract, operation)['requestBody'];
+  if (!isNode(body)) return [{ operation, name: '', parts: parameters }];
+  return Object.entries(body['content'] as Node).flatMap(([type, media]) =>
+    shownIn(media as Node).map(([name, value]) => ({
+      operation,
+      name,
+      parts: { ...parameters, contentType: type, ...(typeof value === 'string' ? { bytes: value } : { body: value }) },
+    })),
+  );
+}
+
+/** The example values of a media type: [name, value]. */
+function shownIn(media: Node): [string, unknown][] {
+  const many = Object.entries((media['examples'] ?? {}) as Node).map(([name, entry]): [string, unknown] => [
+    name,
+    (entry as Node)['value'],
+  ]);
+  return media['example'] === undefined ? many : [['', media['example']], ...many];
+}
+
+/** All example values of an operation with their schemas: parameters, bodies and answers. */
+export function placedExamples(contract: Contract, operation: Operation): Placed[] {
+  const found = documented(contract, operation);
+  const ofMedia = (where: string, holder: unknown): Placed[] =>
+    Object.entries((isNode(holder) ? (holder['content'] ?? {}) : {}) as Node).flatMap(([type, media]) =>
+      shownIn(media as Node).map(([name, value]) => ({
+        where: `${where} ${type} ${name}`.trim(),
+        value,
+        schema: (media as Node)['schema'],
+      })),
+    );
+  return [
+    ...parametersOf(contract, operation)
+      .filter((parameter) => parameter['example'] !== undefined)
+      .map((parameter) => ({
+        where: `parameter ${parameter['name'] as string}`,
+        value: parameter['example'],
+        schema: parameter['schema'],
+      })),
+    ...ofMedia('body', found['requestBody']),
+    ...Object.entries(found['responses'] as Node).flatMap(([status, answer]) => ofMedia(`answer ${status}`, answer)),
+  ];
+}
+
+/** The order in which all operations succeed on a fresh standalone, as the document gives it. */
+export function walkthrough(contract: Contract): Operation[] {
+  return (contract.document['x-walkthrough'] as string[]).map((id) => contract.operation(id));
+}
+
+/** The operations that a NameServer's own port serves. */
+export const atNameserver = (operation: Operation): boolean => operation.tags.includes('NameServer');

@@ -1,0 +1,45 @@
+/** The README's own lines, run as they stand: every ```sh block in order, in one shell, against a fresh broker. */
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Standalone } from '../support/node';
+
+const README = readFileSync(join(__dirname, '../../README.md'), 'utf8');
+const blocks = [...README.matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1]!);
+
+describe('the README', () => {
+  let node: Standalone;
+  beforeAll(async () => {
+    node = await Standalone.start();
+  });
+  afterAll(() => node.stop());
+
+  test('has the main job in curl, and every line of it does what it says', async () => {
+    const missing = ['curl', 'jq', 'bash'].filter((tool) => spawnSync('which', [tool]).status !== 0);
+    if (missing.length > 0) {
+      console.warn(`skipped: ${missing.join(', ')} is not installed`);
+      return;
+    }
+    const script = ['set -eu -o pipefail', ...blocks]
+      .join('\n')
+      .replaceAll('http://localhost:8080', node.url)
+      .replaceAll('curl -s ', 'curl -sS --fail-with-body ');
+    const { output, status } = await run(script);
+    expect(output).toContain('order 1 created');
+    expect(output).toContain('"order 6 created"');
+    expect(output).toContain('"find me"');
+    expect(output).toMatch(/"lag": 0/);
+    expect(output).toMatch(/"tag": "paid",\s+"count": 1/);
+    expect(status).toBe(0);
+  });
+});
+
+/** In the background, because the server under test lives in this very process. */
+async function run(script: string): Promise<{ output: string; status: number | null }> {
+  const shell = spawn('bash', ['-c', script], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  shell.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  shell.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const status = await new Promise<number | null>((resolve) => shell.on('close', resolve));
+  return { output, status };
+}
