@@ -40,8 +40,8 @@ export const LIMITS = {
   pollEntries: 10_000,
   /** Commands in one turn of the writer. */
   turnCommands: 1024,
-  /** Bytes in one turn of the writer, so that a sync stays short. */
-  turnBytes: 8 * 1024 * 1024,
+  /** Bytes in one turn of the writer: the disk writes one part of a burst while the event loop prepares the next. */
+  turnBytes: 512 * 1024,
   /** Bytes of commands that wait unconfirmed; over it new ones are refused before they are written. */
   pendingBytes: 64 * 1024 * 1024,
   /** Bytes of recent messages kept in memory for consumers that keep up. */

@@ -136,10 +136,10 @@ describe('turns', () => {
     journal.turns[1]!.end();
   });
 
-  test('hold at most 8 MiB, but always one command', async () => {
+  test('hold at most 512 KiB, but always one command', async () => {
     const { writer, journal, turnBegins } = setup();
-    for (let i = 0; i < 4; i++) void writer.submit(send(3 << 20));
-    void writer.submit(send(9 << 20));
+    for (let i = 0; i < 4; i++) void writer.submit(send(200 << 10));
+    void writer.submit(send(1 << 20));
     for (const [i, commands] of [2, 2, 1].entries()) {
       await turnBegins(i + 1);
       expect(journal.turns[i]!.commands).toBe(commands);
