@@ -2,6 +2,7 @@
  * Bad input, operation by operation: each wrong request gets the problem document that names its fault, by a stable
  * code and a pointer or parameter, and the process serves on as if nothing had been.
  */
+import { connect } from 'node:net';
 import { STATUS, type Problem } from '../../api/problem';
 import type { Operation } from '../../api/contract';
 import type { Code } from '../../src/base/errors';
@@ -863,6 +864,59 @@ describe('conditional requests', () => {
     );
     await refused(broker.call('putTag', { path: { ...orders, tag: 'new' }, body: {}, headers }), 'PRECONDITION_FAILED');
     await refused(broker.call('getGroup', { path: { group: 'new' } }), 'GROUP_NOT_FOUND');
+  });
+});
+
+describe('connections', () => {
+  const HEAD = ['POST /v1/topics/orders/messages HTTP/1.1', 'Host: a', 'Content-Type: application/json'];
+
+  /** Sends the beginning of a request and hangs up. */
+  const hangUp = (text: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const { hostname, port } = new URL(node.url);
+      const socket = connect(Number(port), hostname, () => socket.write(text, () => socket.destroy()));
+      socket.once('error', reject).once('close', () => resolve());
+    });
+
+  test('clients that hang up in the middle harm nobody', async () => {
+    const poll = `/v1/groups/billing/consumers/worker-1/messages?waitMs=30000`;
+    await broker.call('joinGroup', { path: worker, body: { topic: 'orders' } });
+    const beginnings = [
+      'POST',
+      'POST /v1/topics/orders/messages HTTP/1.1\r\nHost: a',
+      `${HEAD.join('\r\n')}\r\nContent-Length: 100\r\n\r\n{"body":`,
+      `${HEAD.join('\r\n')}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"bod`,
+      `GET ${poll} HTTP/1.1\r\nHost: a\r\n\r\n`,
+      'GET /v1/topics HTTP/1.1\r\nHost: a\r\n\r\nGET /v1/top',
+    ];
+    await Promise.all([...beginnings, ...beginnings, ...beginnings].map(hangUp));
+    await node.untilParked(0);
+    await stillServes();
+  });
+
+  test('a chunk that is none', async () => {
+    for (const chunks of ['zz\r\n{}\r\n0\r\n\r\n', '5\r\n{"body":"x"}\r\n0\r\n\r\n', '-1\r\n\r\n']) {
+      const reply = await raw(node.url, [...HEAD, 'Transfer-Encoding: chunked'], chunks);
+      expect([reply.status, reply.problem.code]).toEqual([400, 'MALFORMED_REQUEST']);
+    }
+  });
+
+  test('who asks whether to go on is told before the body is sent', async () => {
+    const refusal = await raw(node.url, [...HEAD, 'Expect: 100-continue', 'Content-Length: 99999999']);
+    expect([refusal.status, refusal.problem.code]).toEqual([413, 'BODY_TOO_LARGE']);
+    const goOn = await raw(node.url, [...HEAD, 'Expect: 100-continue', 'Content-Length: 12'], '{"body":"x"}');
+    expect([goOn.status, goOn.text]).toEqual([100, expect.stringContaining('SEND_OK')]);
+  });
+
+  test('requests that follow each other without waiting are answered in their order', async () => {
+    const one = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+    const { text } = await raw(node.url, [
+      'GET /v1/topics/orders HTTP/1.1',
+      'Host: a',
+      '',
+      one('/v1/topics/nowhere') + one('/livez').slice(0, -4),
+    ]);
+    expect([...text.matchAll(/HTTP\/1.1 (\d+) /g)].map(([, status]) => status)).toEqual(['404', '200']);
   });
 });
 

@@ -63,6 +63,12 @@ function queryFaults(operation: Operation, parts: RequestParts): Fault[] {
       .filter(({ schema }) => schema['type'] !== 'array')
       .map(({ name, schema }) => invalid(`${name} twice`, given(name, [fits(schema), fits(schema)]), `query ${name}`)),
     ...known
+      .filter(({ schema }) => schema['type'] === 'array')
+      .map(({ name, schema }) => {
+        const times = (schema['maxItems'] as number) + 1;
+        return invalid(`${name} ${times} times`, given(name, Array(times).fill('a:b')), `query ${name}`);
+      }),
+    ...known
       .filter(({ required }) => required)
       .map(({ name }) => invalid(`${name} missing`, given(name, undefined), `query ${name}`)),
     ...known.flatMap(({ name, schema }) =>

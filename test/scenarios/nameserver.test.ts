@@ -180,7 +180,7 @@ describe('a broker that dies', () => {
     const program = await startNameserver(
       '0',
       '--broker-expiry-ms',
-      '2000',
+      '3000',
       '--nameserver-scan-ms',
       '50',
       '--nameserver-starting-ms',

@@ -271,6 +271,23 @@ describe('rule 7: waiting', () => {
     expect(bodies(messages)).toEqual(['a']);
   });
 
+  test('a waiting poll is told when its queues change: the topic grows, or may not be read any more', async () => {
+    const topic = await newTopic();
+    const consumer = new Consumer(topic);
+    await consumer.join();
+    const change = async (body: object) => {
+      const waiting = consumer.raw({ waitMs: 30_000 });
+      await node.untilParked(1);
+      await client.call('updateTopic', { path: { topic }, body });
+      return (await waiting).body;
+    };
+    expect(await change({ readQueues: 3, writeQueues: 3 })).toMatchObject({ messages: [], reason: 'REBALANCED' });
+    const { consumers } = (await client.call('listConsumers', { path: { group: consumer.path.group } })).body;
+    expect(consumers[0]!.queues.map(({ queueId }) => queueId)).toEqual([0, 1, 2]);
+    expect(await change({ permission: 'W' })).toMatchObject({ messages: [], reason: 'REBALANCED' });
+    expect((await consumer.raw({})).problem.code).toBe('NO_PERMISSION');
+  });
+
   test('a change of the filter is seen by the next poll', async () => {
     const topic = await newTopic();
     const consumer = new Consumer(topic);
@@ -678,9 +695,12 @@ describe('rule 16: what destroys says what it means', () => {
     const refused = await client.call('deleteTopic', { path: { topic } });
     expect(refused.problem).toMatchObject({ status: 409, code: 'IN_USE', groups: [consumer.path.group] });
     const waiting = consumer.raw({ waitMs: 30_000 });
-    await node.untilParked(1);
+    const path = { topic, broker: 'broker-a', queueId: 0 };
+    const reading = client.call('readQueue', { path, query: { offset: 0, waitMs: 30_000 } });
+    await node.untilParked(2);
     expect((await client.call('deleteTopic', { path: { topic }, query: { force: true } })).status).toBe(204);
     expect((await waiting).problem.code).toBe('GROUP_NOT_FOUND');
+    expect((await reading).problem.code).toBe('TOPIC_NOT_FOUND');
     expect((await consumer.raw({})).problem.code).toBe('GROUP_NOT_FOUND');
     expect((await nameserver.call('getNameserverRoute', { path: { topic } })).problem.code).toBe('TOPIC_NOT_FOUND');
     expect((await client.call('deleteTopic', { path: { topic } })).problem.code).toBe('TOPIC_NOT_FOUND');

@@ -1,0 +1,71 @@
+/** Swagger UI in a browser: every operation is tried out with the document's own examples, and succeeds. */
+import type { Page } from 'playwright-core';
+import type { Operation } from '../../api/contract';
+import { Browser, findBrowser } from '../support/browser';
+import { contract, Standalone } from '../support/node';
+import { atNameserver, walkthrough } from './examples';
+
+const chromium = findBrowser();
+if (!chromium) console.warn('skipped: no Chromium on this machine (apt-get install chromium, or set CHROMIUM)');
+const scene = chromium ? describe : describe.skip;
+
+scene('Swagger UI', () => {
+  let node: Standalone;
+  let browser: Browser;
+  let pages: Record<'broker' | 'nameserver', Page>;
+
+  beforeAll(async () => {
+    node = await Standalone.start();
+    browser = await Browser.launch(
+      chromium!,
+      [node.url, node.nameserverUrl].map((url) => new URL(url).host),
+    );
+    node.closeFirst(() => browser.close());
+    pages = {
+      broker: await browser.open(`${node.url}/docs`),
+      nameserver: await browser.open(`${node.nameserverUrl}/docs`),
+    };
+  }, 60_000);
+  afterAll(() => node.stop(), 60_000);
+
+  test.each(['broker', 'nameserver'] as const)('the page of the %s shows its operations', async (which) => {
+    const page = pages[which];
+    await page.locator('.opblock').first().waitFor();
+    expect(await page.locator('.info .title').textContent()).toMatch(/^Gantry/);
+    const shown = await page.locator('.opblock').evaluateAll((blocks: { id: string }[]) => blocks.map(({ id }) => id));
+    const own = [...contract.operations.values()].filter(
+      (operation) =>
+        operation.tags.some((tag) => ['Meta', 'Health'].includes(tag)) ||
+        atNameserver(operation) === (which === 'nameserver'),
+    );
+    expect(shown.sort()).toEqual(own.map(({ id, tags }) => `operations-${tags[0]}-${id}`).sort());
+  });
+
+  /** The status that Swagger UI shows when everything is left as the page suggests it. */
+  async function tryOut(page: Page, { id, tags }: Operation): Promise<string> {
+    await page.bringToFront();
+    const block = page.locator(`#operations-${tags[0]}-${id}`);
+    await block.locator('.opblock-summary').click();
+    await block.locator('.try-out__btn').click();
+    await block.locator('button.execute').click();
+    const status = block.locator('.live-responses-table .response-col_status').first();
+    await status.waitFor();
+    const answer = (await block.locator('.live-responses-table tbody').innerText()).slice(0, 500);
+    // Closed again, or the page gets slower with each.
+    await block.locator('.opblock-summary').click();
+    return answer;
+  }
+
+  test.each(walkthrough(contract).map((operation) => [operation.id, operation] as const))(
+    '%s works as it stands',
+    async (_, operation) => {
+      expect(await tryOut(pages[atNameserver(operation) ? 'nameserver' : 'broker'], operation)).toMatch(/^2\d\d\b/);
+    },
+    30_000,
+  );
+
+  test('nobody else was called, and no page complained', () => {
+    expect(browser.strayed).toEqual([]);
+    expect(browser.complaints).toEqual([]);
+  });
+});
