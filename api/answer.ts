@@ -8,7 +8,8 @@ import type { Answer } from './operation';
 import { pathOf } from './operation';
 import { coded, PROBLEM_TYPE, problemOf, retryAfter } from './problem';
 
-type Headers = Record<string, string | number>;
+/** Name, value, name, value: Node writes a flat list without looking at it twice. */
+type Headers = (string | number)[];
 
 /** Characters from which on an answer is encoded before it is sent (measured: a poll of 256 messages then costs 6.3 instead of 8.7 µs each). */
 const LONG_ANSWER = 16 * 1024;
@@ -31,17 +32,19 @@ export interface Exchange {
 export function writeAnswer(exchange: Exchange, answer: Answer, clock: Clock): void {
   const { body, json, text, bytes } = answer;
   const content = compact(json ?? text ?? bytes ?? (body === undefined ? undefined : JSON.stringify(body)));
-  const headers: Headers = {};
+  const headers: Headers = [];
   if (content !== undefined) {
-    headers['Content-Type'] = 'application/json';
-    headers['Content-Length'] = typeof content === 'string' ? Buffer.byteLength(content) : content.length;
-  } else if (answer.status !== 204 && answer.status !== 304) headers['Content-Length'] = 0;
-  headers['Cache-Control'] = 'no-store';
-  headers['X-Content-Type-Options'] = 'nosniff';
-  headers['X-Request-Id'] = exchange.requestId;
-  if (exchange.cors) Object.assign(headers, exchange.cors);
-  if (answer.headers) Object.assign(headers, answer.headers);
+    if (answer.headers?.['Content-Type'] === undefined) headers.push('Content-Type', 'application/json');
+    headers.push('Content-Length', typeof content === 'string' ? Buffer.byteLength(content) : content.length);
+  } else if (answer.status !== 204 && answer.status !== 304) headers.push('Content-Length', 0);
+  headers.push('Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff', 'X-Request-Id', exchange.requestId);
+  if (exchange.cors) add(headers, exchange.cors);
+  if (answer.headers) add(headers, answer.headers);
   send(exchange, answer.status, headers, content, clock);
+}
+
+function add(headers: Headers, more: Readonly<Record<string, string>>): void {
+  for (const name in more) headers.push(name, more[name]!);
 }
 
 /** Long text is encoded once, here; as a string it would be measured, flattened and encoded again on its way out. */
@@ -77,7 +80,7 @@ function send(
     res.end(content);
     return;
   }
-  headers['Connection'] = 'close';
+  headers.push('Connection', 'close');
   res.writeHead(status, headers);
   if (content === undefined || req.method === 'HEAD') res.flushHeaders();
   else res.write(content);

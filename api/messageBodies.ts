@@ -6,7 +6,7 @@
  */
 import { GantryError, type ErrorLocation } from '../src/base/errors';
 import { LIMITS } from '../src/base/limits';
-import type { OutgoingMessage } from '../src/broker/message';
+import { bodyBytes, type OutgoingMessage } from '../src/broker/message';
 import type { Operation } from './contract';
 import { decodeUtf8, parseJson } from './jsonText';
 import { isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
@@ -107,7 +107,7 @@ export class MessageReader {
     let total = 0;
     for (let i = 0; i < messages.length; i += 1) {
       const message = fromWire(messages[i]!, i, 0);
-      total += message.body.length;
+      total += bodyBytes(message.body);
       outgoing[i] = message;
     }
     checkTotal(total);
@@ -138,7 +138,7 @@ export class MessageReader {
         );
       }
       const message = fromWire(value as WireMessage, index, line);
-      total += message.body.length;
+      total += bodyBytes(message.body);
       outgoing.push(message);
     }
     if (outgoing.length === 0) throw bodyEmpty('', 'The request has no message: send one JSON object per line.');
@@ -159,13 +159,13 @@ export function fromWire(wire: WireMessage, index: number, line: number): Outgoi
   const body = json
     ? jsonBody(wire, place(index, line))
     : text
-      ? Buffer.from(wire.body!, 'utf8')
+      ? wire.body!
       : base64Body(wire.body!, place(index, line));
   if (body.length === 0) {
     const { pointer, prefix } = place(index, line);
     throw bodyEmpty(`${pointer}/body`, `${prefix}A message has a body of at least one byte.`);
   }
-  if (body.length > LIMITS.messageBodyBytes) throw tooLarge(place(index, line), body.length);
+  if (bodyBytes(body) > LIMITS.messageBodyBytes) throw tooLarge(place(index, line), bodyBytes(body));
   if (tag !== undefined || keys || properties || messageGroup !== undefined) {
     const fault = attributeFault(tag, keys, properties, messageGroup);
     if (fault) throw refused(place(index, line), fault);
@@ -183,7 +183,7 @@ export function fromWire(wire: WireMessage, index: number, line: number): Outgoi
   };
 }
 
-function jsonBody({ bodyJson, contentType, bodyEncoding }: WireMessage, at: Place): Buffer {
+function jsonBody({ bodyJson, contentType, bodyEncoding }: WireMessage, at: Place): string {
   if (bodyEncoding !== undefined) throw refused(at, { field: '/bodyEncoding', detail: 'does not go with bodyJson' });
   if (contentType !== undefined && contentType !== 'application/json') {
     throw refused(at, { field: '/contentType', detail: 'is application/json where bodyJson is given' });
@@ -194,7 +194,7 @@ function jsonBody({ bodyJson, contentType, bodyEncoding }: WireMessage, at: Plac
       field: inexact,
       detail: 'a number this large would be changed: send it as a string, or use body',
     });
-  return Buffer.from(JSON.stringify(bodyJson), 'utf8');
+  return JSON.stringify(bodyJson);
 }
 
 /** Where a number stands that JavaScript cannot hold as it was written; undefined when there is none. */

@@ -11,7 +11,7 @@ import { LIMITS } from '../base/limits';
 import { hexOf, MESSAGE_ID_BYTES, type MessageIds } from '../base/messageId';
 import { topicNamed, type Core } from './core';
 import { messageGroupHash } from './hash';
-import { encodeMessage, type KeyedSend, type OutgoingMessage, type StoredAnswer } from './message';
+import { bodyBytes, encodeMessage, type KeyedSend, type OutgoingMessage, type StoredAnswer } from './message';
 import { offsetMessageId } from './offsetMessageId';
 import type { SendOutcome } from './sends';
 import { answerBucketOf, type KeyedAnswer } from './sends';
@@ -248,9 +248,10 @@ export class Sender {
 /** The same content is the same bodies with the same attributes in the same order, however the request was written. */
 function contentHash(messages: readonly OutgoingMessage[]): string {
   const hash = createHash('sha256');
-  for (const { body, ...attributes } of messages) {
-    const text = JSON.stringify(attributes);
-    hash.update(`${body.length}:${text.length}:${text}`).update(body);
+  for (const { body, properties, ...attributes } of messages) {
+    const pairs = properties && Object.entries(properties).sort(([a], [b]) => (a < b ? -1 : 1));
+    const text = JSON.stringify({ ...attributes, pairs });
+    hash.update(`${bodyBytes(body)}:${text.length}:${text}`).update(body);
   }
   return hash.digest('base64');
 }

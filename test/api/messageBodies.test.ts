@@ -41,7 +41,7 @@ describe('JSON', () => {
       ],
     });
     expect(first).toEqual({
-      body: Buffer.from('héllo'),
+      body: 'héllo',
       text: true,
       contentType: undefined,
       tag: 't',
