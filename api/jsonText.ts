@@ -36,25 +36,33 @@ const SCANNED_CHARACTERS = 64 * 1024;
 export function parseJson(text: string, place: TextPlace = WHOLE): unknown {
   const long = text.length > SCANNED_CHARACTERS;
   if (long) checkDepth(text, place);
-  // Without \u escapes a name stands there as it is, and no surrogate stands alone: the bytes were valid UTF-8.
-  const escapes = text.includes('\\u');
   let value: unknown;
   try {
-    value = escapes || namesPrototype(text) ? parseSecurely(text) : JSON.parse(withoutMark(text));
-  } catch {
-    throw explain(text, place);
+    value = JSON.parse(withoutMark(text));
+    if (isOdd(value, LIMITS.jsonDepth)) {
+      checkDepth(text, place);
+      value = parseSecurely(text);
+    }
+  } catch (error) {
+    throw error instanceof GantryError ? error : explain(text, place);
   }
-  if (!long && isDeeper(value, LIMITS.jsonDepth)) checkDepth(text, place);
-  if (escapes) checkWellFormed(value, place, place.pointer);
+  // Without \u escapes no surrogate stands alone: the bytes were valid UTF-8.
+  if (text.includes('\\u')) checkWellFormed(value, place, place.pointer);
   return value;
 }
 
-function isDeeper(value: unknown, levels: number): boolean {
+/** Whether a value is nested deeper than so many levels, or has a field whose name secure-json-parse has to judge. */
+function isOdd(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (levels === 0) return true;
+  if (Array.isArray(value)) {
+    for (const part of value) if (typeof part === 'object' && isOdd(part, levels - 1)) return true;
+    return false;
+  }
   for (const key in value) {
+    if (key === '__proto__' || key === 'constructor') return true;
     const part = (value as Record<string, unknown>)[key];
-    if (typeof part === 'object' && isDeeper(part, levels - 1)) return true;
+    if (typeof part === 'object' && isOdd(part, levels - 1)) return true;
   }
   return false;
 }
@@ -65,9 +73,6 @@ function checkDepth(text: string, place: TextPlace): void {
 }
 
 const withoutMark = (text: string): string => (text.charCodeAt(0) === 0xfeff ? text.slice(1) : text);
-
-/** secure-json-parse has work to do only where one of these stands. */
-const namesPrototype = (text: string): boolean => text.includes('__proto__') || text.includes('constructor');
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
