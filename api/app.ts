@@ -34,9 +34,17 @@ export interface AppOptions {
 }
 
 /** The busiest operations, in the order in which routes are tried. */
-const HOT = ['sendMessages', 'pollMessages', 'commitOffsets', 'joinGroup', 'readQueue'];
+const HOT = [
+  'sendMessages',
+  'pollMessages',
+  'commitOffsets',
+  'receiveMessages',
+  'ackMessages',
+  'joinGroup',
+  'readQueue',
+];
 /** Reading messages counts as work, even as a heartbeat: HEAD must not do it (api.md, rule 13). */
-const NO_HEAD = new Set(['pollMessages', 'readQueue', 'getMessage']);
+const NO_HEAD = new Set(['pollMessages', 'readQueue', 'getMessage', 'listDeadLetters']);
 
 /** Binds everything. Throws when handlers and contract do not fit. */
 export function createApp(options: AppOptions): Express {

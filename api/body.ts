@@ -14,6 +14,10 @@ const BODY_LIMITS: Readonly<Record<string, number>> = {
   sendMessages: LIMITS.sendRequestBytes,
   prepareTransaction: LIMITS.sendRequestBytes,
   registerBroker: LIMITS.registrationBytes,
+  sendBack: LIMITS.bulkRequestBytes,
+  ackMessages: LIMITS.bulkRequestBytes,
+  nackMessages: LIMITS.bulkRequestBytes,
+  extendReceipts: LIMITS.bulkRequestBytes,
 };
 
 /** Most bytes a request of this operation may bring. */

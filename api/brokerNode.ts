@@ -20,14 +20,19 @@ import { openRocksdb } from '../storage/rocksdbEngine';
 import { createApp } from './app';
 import type { Contract } from './contract';
 import { clusterHandlers, metaHandlers } from './handlers/cluster';
+import { consumerHandlers } from './handlers/consumers';
+import { deadLetterHandlers } from './handlers/deadLetters';
 import { groupHandlers } from './handlers/groups';
 import { healthHandlers, type HealthCheck } from './handlers/health';
+import { leaseHandlers } from './handlers/leases';
 import { messageHandlers } from './handlers/messages';
+import { offsetHandlers } from './handlers/offsets';
+import { retryHandlers } from './handlers/retries';
 import { tagHandlers } from './handlers/tags';
 import { topicHandlers } from './handlers/topics';
 import { HttpServer } from './server';
 
-export const BROKER_TAGS = ['Meta', 'Topics', 'Messages', 'Groups', 'Offsets', 'Cluster', 'Health'] as const;
+export const BROKER_TAGS = ['Meta', 'Topics', 'Messages', 'Groups', 'Leases', 'Offsets', 'Cluster', 'Health'] as const;
 
 export interface BrokerNodeOptions {
   readonly clock: Clock;
@@ -164,6 +169,11 @@ export class BrokerNode implements Service {
         ...tagHandlers({ broker }),
         ...messageHandlers({ broker }),
         ...groupHandlers({ broker }),
+        ...consumerHandlers({ broker }),
+        ...offsetHandlers({ broker }),
+        ...leaseHandlers({ broker }),
+        ...retryHandlers({ broker }),
+        ...deadLetterHandlers({ broker }),
         ...clusterHandlers({
           broker,
           brokerId: config.brokerId,

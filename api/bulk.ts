@@ -2,7 +2,7 @@
  * The answer to many items at once (api.md, rule 9): all well → 200; every item failed with one code → that code's
  * status as a problem that carries the results; anything else → 207. Results stand in the order of the request.
  */
-import { CODES } from '../src/base/errors';
+import { CODES, type GantryError } from '../src/base/errors';
 import type { Answer } from './operation';
 import { PROBLEM_TYPE, problemOf, retryAfterSeconds, type Problem } from './problem';
 
@@ -19,6 +19,13 @@ export const failed = (error: unknown, requestId: string): { status: 'FAILED'; e
   status: 'FAILED',
   error: problemOf(error, requestId),
 });
+
+/** What the core said of each item, as the wire says it. */
+export const itemsOf = <Item extends { readonly error?: GantryError | undefined }>(
+  call: { readonly requestId: string },
+  items: readonly Item[],
+): BulkItem[] =>
+  items.map(({ error, ...rest }) => ({ ...(error ? failed(error, call.requestId) : { status: 'OK' }), ...rest }));
 
 /** Answers `results`; `members` stand beside them whatever the status. */
 export function bulkAnswer(

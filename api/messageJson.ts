@@ -2,27 +2,66 @@
  * Messages as JSON, written straight from their records. The poll path answers hundreds of them at a time, so nothing is
  * built that is only taken apart again: fixed text, and one JSON.stringify for each value that needs escaping.
  */
-import { decodeMessage } from '../src/broker/message';
 import { hexOf } from '../src/base/messageId';
+import type { Broker } from '../src/broker/broker';
+import type { LeasedDelivery } from '../src/broker/leases';
+import { decodeMessage, type StoredMessage } from '../src/broker/message';
 import { offsetMessageId } from '../src/broker/offsetMessageId';
 import type { Delivery } from '../src/broker/reader';
+import { topicName } from './places';
 
-/** The constant part of all messages of one topic on one broker. */
+/** A message that its group gave up. */
+export interface DeadDelivery {
+  readonly delivery: Delivery;
+  readonly deadTimestamp: number;
+  readonly reason?: string | undefined;
+}
+
+/** Writes the messages of one answer. Messages of one poll may come from several topics. */
 export class MessageWriter {
-  readonly #head: string;
+  readonly #broker: Broker;
   readonly #idTag: Buffer;
+  /** The constant part of all messages of a topic, by its number. */
+  readonly #heads = new Map<number, string>();
 
-  constructor(topic: string, broker: string, idTag: Buffer) {
-    this.#head = `{"topic":${JSON.stringify(topic)},"broker":${JSON.stringify(broker)},"queueId":`;
-    this.#idTag = idTag;
+  constructor(broker: Broker) {
+    this.#broker = broker;
+    this.#idTag = broker.rooms.core.idTag;
   }
 
   /** One message as a JSON object. */
-  one({ queue, queueOffset, record }: Delivery): string {
-    const message = decodeMessage(record);
-    const { tag, keys, properties, contentType, messageGroup } = message;
+  one(delivery: Delivery): string {
+    const message = decodeMessage(delivery.record);
+    return `${this.#open(delivery, message, message.attempt)}}`;
+  }
+
+  /** A JSON array. */
+  many(deliveries: readonly Delivery[]): string {
+    return arrayOf(deliveries, (delivery) => this.one(delivery));
+  }
+
+  /** A JSON array of messages with their leases. Handles and numbers need no escaping. */
+  leased(deliveries: readonly LeasedDelivery[]): string {
+    return arrayOf(deliveries, (delivery) => {
+      const json = this.#open(delivery, decodeMessage(delivery.record), delivery.attempt);
+      return `${json},"receiptHandle":"${delivery.receiptHandle}","invisibleUntil":${delivery.invisibleUntil}}`;
+    });
+  }
+
+  /** A JSON array of messages that were given up. */
+  dead(letters: readonly DeadDelivery[]): string {
+    return arrayOf(letters, ({ delivery, deadTimestamp, reason }) => {
+      const message = decodeMessage(delivery.record);
+      const json = `${this.#open(delivery, message, message.attempt)},"deadTimestamp":${deadTimestamp}`;
+      return reason === undefined ? `${json}}` : `${json},"reason":${JSON.stringify(reason)}}`;
+    });
+  }
+
+  /** All that every message has, without the brace at the end. */
+  #open({ queue, queueOffset }: Delivery, message: StoredMessage, attempt: number): string {
+    const { tag, keys, properties, contentType, messageGroup, origin } = message;
     let json =
-      `${this.#head}${queue.queueId},"queueOffset":${queueOffset}` +
+      `${this.#head(queue.topic)}${queue.queueId},"queueOffset":${queueOffset}` +
       `,"messageId":"${hexOf(message.messageId)}","offsetMessageId":"${offsetMessageId(this.#idTag, message.position)}"` +
       (message.text
         ? `,"body":${JSON.stringify(message.body.toString('utf8'))}`
@@ -32,14 +71,30 @@ export class MessageWriter {
     json += keys ? `,"keys":${JSON.stringify(keys)}` : ',"keys":[]';
     json += properties ? `,"properties":${JSON.stringify(properties)}` : ',"properties":{}';
     if (messageGroup !== undefined) json += `,"messageGroup":${JSON.stringify(messageGroup)}`;
-    return `${json},"bornTimestamp":${message.bornTimestamp},"storeTimestamp":${message.storeTimestamp},"attempt":1}`;
+    json += `,"bornTimestamp":${message.bornTimestamp},"storeTimestamp":${message.storeTimestamp},"attempt":${attempt}`;
+    return origin === undefined ? json : `${json},"origin":${this.#origin(origin)}`;
   }
 
-  /** A JSON array. */
-  many(deliveries: readonly Delivery[]): string {
-    let json = '[';
-    for (let i = 0; i < deliveries.length; i++)
-      json += i === 0 ? this.one(deliveries[i]!) : `,${this.one(deliveries[i]!)}`;
-    return `${json}]`;
+  #head(topic: number): string {
+    let head = this.#heads.get(topic);
+    if (head === undefined) {
+      head = `{"topic":${JSON.stringify(topicName(this.#broker, topic))},"broker":${JSON.stringify(this.#broker.name)},"queueId":`;
+      this.#heads.set(topic, head);
+    }
+    return head;
   }
+
+  /** A copy stays on the broker of the message that it was made of. */
+  #origin({ topic, queueId, queueOffset, position, storeTimestamp }: NonNullable<StoredMessage['origin']>): string {
+    return (
+      `{"topic":${JSON.stringify(topic)},"broker":${JSON.stringify(this.#broker.name)},"queueId":${queueId},"queueOffset":${queueOffset}` +
+      `,"offsetMessageId":"${offsetMessageId(this.#idTag, position)}","storeTimestamp":${storeTimestamp}}`
+    );
+  }
+}
+
+function arrayOf<T>(items: readonly T[], write: (item: T) => string): string {
+  let json = '[';
+  for (let i = 0; i < items.length; i++) json += i === 0 ? write(items[i]!) : `,${write(items[i]!)}`;
+  return `${json}]`;
 }

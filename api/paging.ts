@@ -1,4 +1,4 @@
-/** Cursors of lists: they say behind which name to go on, mean the same on any node, and hold no state on a server. */
+/** Cursors of lists: they say behind which name or number to go on, mean the same on any node, and hold no state on a server. */
 import { GantryError } from '../src/base/errors';
 
 export function listCursor(after: string): string {
@@ -14,7 +14,20 @@ export function afterOf(cursor: string | undefined): string {
   } catch {
     // not one of ours: refused below
   }
-  throw new GantryError('CURSOR_INVALID', 'the cursor is not one that this list answered: begin again without it', {
+  throw foreign();
+}
+
+/** The number to go on behind; -1 for none. Throws CURSOR_INVALID. */
+export function afterNumberOf(cursor: string | undefined): number {
+  const after = afterOf(cursor);
+  if (after === '') return -1;
+  const number = Number(after);
+  if (/^[0-9]{1,16}$/.test(after) && Number.isSafeInteger(number)) return number;
+  throw foreign();
+}
+
+function foreign(): GantryError {
+  return new GantryError('CURSOR_INVALID', 'the cursor is not one that this list answered: begin again without it', {
     errors: [{ parameter: 'cursor', in: 'query', detail: 'is not a cursor of this list' }],
   });
 }

@@ -1,5 +1,5 @@
 /**
- * A consumer that polls as fast as it is answered, from cursor to cursor, and commits nothing: it measures reading. Every
+ * A consumer that polls from cursor to cursor and, unless told otherwise, commits nothing: it measures reading. Every
  * poll's answer is looked at as bytes only, a message in it is recognised by its body.
  */
 import { Connection } from './connection';
@@ -20,6 +20,8 @@ export interface ConsumerOptions {
   readonly id: string;
   readonly max: number;
   readonly waitMs?: number;
+  /** Each poll commits what the one before it gave. */
+  readonly autoCommit?: boolean;
   /** Bytes of each message's body, when they are known: they need not be searched through. */
   readonly bodyBytes?: number;
   /** Called for each message with the poll's answer and where in it the body begins; the bytes are lent. */
@@ -36,6 +38,8 @@ export class Consumer {
   readonly #options: ConsumerOptions;
   readonly #connection: Connection;
   readonly #path: string;
+  /** Path and query of a poll, up to its cursor. */
+  readonly #query: string;
   readonly #bodyBytes: number;
   #cursor = '';
 
@@ -43,6 +47,8 @@ export class Consumer {
     this.#options = options;
     this.#connection = new Connection(options.port);
     this.#path = `/v1/groups/${options.group}/consumers/${options.id}`;
+    const { max, waitMs = 0, autoCommit = false } = options;
+    this.#query = `${this.#path}/messages?max=${max}&waitMs=${waitMs}&autoCommit=${autoCommit}&cursor=`;
     this.#bodyBytes = options.bodyBytes ?? MESSAGE_BYTES;
   }
 
@@ -52,8 +58,7 @@ export class Consumer {
   }
 
   poll(): Promise<Page> {
-    const { max, waitMs = 0 } = this.#options;
-    const request = requestBytes('GET', `${this.#path}/messages?max=${max}&waitMs=${waitMs}&cursor=${this.#cursor}`);
+    const request = requestBytes('GET', `${this.#query}${this.#cursor}`);
     return new Promise((resolve, reject) => {
       this.#connection.send(request, {
         answered: (status, body) => {

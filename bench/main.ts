@@ -8,11 +8,15 @@ import { describeMachine, type Machine } from './machine';
 import { helpText, readOptions, type Options } from './options';
 import { reached, type Line, type Row } from './row';
 import { batches } from './rows/batches';
+import { bigGroup } from './rows/bigGroup';
 import { coldReaders } from './rows/coldReaders';
 import { disk, tail } from './rows/consumption';
 import { delivery } from './rows/delivery';
+import { leases } from './rows/leases';
+import { manyGroups } from './rows/manyGroups';
 import { manyTopics } from './rows/manyTopics';
 import { parkedPolls } from './rows/parkedPolls';
+import { rebalance } from './rows/rebalance';
 import { singleSends256, singleSends32 } from './rows/singleSends';
 import { largeStartUp, startUp } from './rows/startUp';
 import { trimming } from './rows/trimming';
@@ -27,6 +31,10 @@ const ROWS: readonly Row[] = [
   delivery,
   tail,
   disk,
+  manyGroups,
+  bigGroup,
+  leases,
+  rebalance,
   manyTopics,
   trimming,
   coldReaders,

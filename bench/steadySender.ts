@@ -7,6 +7,9 @@ const DIGITS = 8;
 /** More than can be under way at once: at 1,000 messages/s for answers that take up to 64 ms. */
 const CONNECTIONS = 64;
 
+/** How the body of the message with this number begins. */
+export const markOf = (number: number): string => String(number).padStart(DIGITS, '0');
+
 /** The number of the message whose body begins there. */
 export function markAt(bytes: Buffer, bodyAt: number): number {
   return Number(bytes.toString('latin1', bodyAt, bodyAt + DIGITS));
@@ -28,7 +31,7 @@ export class SteadySender {
 
   constructor(port: number, topic: string, perSecond: number) {
     this.#perSecond = perSecond;
-    const body = messageText(MESSAGE_BYTES, '0'.repeat(DIGITS));
+    const body = messageText(MESSAGE_BYTES, markOf(0));
     const json = JSON.stringify({ messages: [{ body }] });
     const template = requestBytes('POST', `/v1/topics/${topic}/messages`, json);
     this.#numberAt = template.indexOf(body);
@@ -60,7 +63,7 @@ export class SteadySender {
 
   #send(lane: Lane): void {
     const number = this.#sentAt.length;
-    lane.request.write(String(number).padStart(DIGITS, '0'), this.#numberAt, 'latin1');
+    lane.request.write(markOf(number), this.#numberAt, 'latin1');
     this.#sentAt.push(performance.now());
     lane.connection.send(lane.request, {
       answered: (status, body) => {

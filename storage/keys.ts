@@ -21,6 +21,15 @@
  *   'q' topic(6) queue(2) first(8)                index segment: entries first, first + 1, … (src/broker/queueIndex.ts)
  *   'i' hour(4) messageId(16) position(8)         run of message ids (src/broker/idIndex.ts)
  *   'd' bucket(4) hash(16)                        answer remembered for an Idempotency-Key
+ *   'O' group(6) topic(6) queue(2)                JSON: owner of a queue within a group
+ *   'N' group(6) topic(6) queue(2)                next(8): first offset that was never leased
+ *   'L' group(6) topic(6) queue(2) offset(8)      lease(8) ms(6) attempt(2) groupHash(4): a message that is not acknowledged
+ *   'A' group(6) hash(16)                         JSON: what a receive with an attemptId was given
+ *   'b' group(6) consumer                         JSON: a consumer of a broadcasting group
+ *   'P' group(6) topic(6) queue(2) consumer       offset(8): its position
+ *   'T' due(8) position(8)                        record: a message that waits for its time
+ *   'K' group(6) offset(8)                        record: a dead letter; its offset in %DLQ%group
+ *   'c' group(6)                                  JSON: how many messages of a group wait or are dead
  *
  * topic and group are the journal index of the command that created them: a name that is deleted and created again
  * never meets its old rows.
@@ -72,6 +81,14 @@ function owned(letter: string, owner: number, extra: number): Buffer {
   return key;
 }
 
+/** Rows of a group about one queue. */
+function groupQueueKey(letter: string, group: number, topic: number, queueId: number, extra = 0): Buffer {
+  const key = owned(letter, group, 8 + extra);
+  key.writeUIntBE(topic, 7, 6);
+  key.writeUInt16BE(queueId, 13);
+  return key;
+}
+
 function queueKey(letter: string, topic: number, queueId: number, extra = 0): Buffer {
   const key = owned(letter, topic, 2 + extra);
   key.writeUInt16BE(queueId, 7);
@@ -107,12 +124,37 @@ export const tableKeys = {
   topic: (topic: number) => owned('t', topic, 0),
   tombstone: (name: string) => named('x', name),
   group: (group: number) => owned('g', group, 0),
-  offset(group: number, topic: number, queueId: number): Buffer {
-    const key = owned('o', group, 8);
-    key.writeUIntBE(topic, 7, 6);
-    key.writeUInt16BE(queueId, 13);
+  offset: (group: number, topic: number, queueId: number) => groupQueueKey('o', group, topic, queueId),
+  owner: (group: number, topic: number, queueId: number) => groupQueueKey('O', group, topic, queueId),
+  leaseNext: (group: number, topic: number, queueId: number) => groupQueueKey('N', group, topic, queueId),
+  lease(group: number, topic: number, queueId: number, offset: number): Buffer {
+    const key = groupQueueKey('L', group, topic, queueId, 8);
+    writeNumber(key, offset, 15);
     return key;
   },
+  attempt(group: number, hash: Buffer): Buffer {
+    const key = owned('A', group, 16);
+    hash.copy(key, 7, 0, 16);
+    return key;
+  },
+  listener: (group: number, consumer: string) => Buffer.concat([owned('b', group, 0), Buffer.from(consumer, 'utf8')]),
+  listenerPosition: (group: number, topic: number, queueId: number, consumer: string) =>
+    Buffer.concat([groupQueueKey('P', group, topic, queueId), Buffer.from(consumer, 'utf8')]),
+  timer(due: number, position: number): Buffer {
+    const key = Buffer.allocUnsafe(17);
+    key[0] = prefix('T');
+    writeNumber(key, due, 1);
+    writeNumber(key, position, 9);
+    return key;
+  },
+  timersFrom: (due: number) => numbered('T', due),
+  deadLetter(group: number, offset: number): Buffer {
+    const key = owned('K', group, 8);
+    writeNumber(key, offset, 7);
+    return key;
+  },
+  deadLettersOf: (group: number) => owned('K', group, 0),
+  groupCounts: (group: number) => owned('c', group, 0),
   declaredTag: (topic: number, tag: string) => Buffer.concat([owned('D', topic, 0), Buffer.from(tag, 'utf8')]),
   seenTag: (topic: number, tag: string) => Buffer.concat([owned('S', topic, 0), Buffer.from(tag, 'utf8')]),
   queueMin: (topic: number, queueId: number) => queueKey('Q', topic, queueId),

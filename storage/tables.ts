@@ -21,7 +21,8 @@ import { DamagedError } from './failures';
 import { after, readNumber, tableKeys, writeNumber } from './keys';
 import { Settling } from './settling';
 
-const CRC_BYTES = 4;
+/** What a value weighs more in the store than outside of it: its CRC. */
+export const SEAL_BYTES = 4;
 export const TABLES_WRITE_BUFFER_BYTES = 16 << 20;
 /** About what RocksDB's memory table adds to a row. */
 const ROW_OVERHEAD = 100;
@@ -180,6 +181,15 @@ export class Tables {
     });
   }
 
+  /** Deletes these rows; durable. Answers how many they were. */
+  deleteKeys(keys: readonly Buffer[]): Promise<number> {
+    return this.#inTurn(async () => {
+      const operations = keys.map((key) => ({ key }));
+      if (operations.length > 0) await this.#write(operations, this.#applied, {});
+      return operations.length;
+    });
+  }
+
   /**
    * All rows of a family whose number is kept with `counts`. Reads them twice: by a scan, which finds them, and by key,
    * which makes RocksDB verify what it has stored. Rejects with `DamagedError` when anything differs or is missing.
@@ -293,15 +303,15 @@ type Sink = { put(key: Buffer, value: Buffer): void };
 const putSealed = (batch: Sink, key: Buffer, value: Buffer) => batch.put(key, seal(key, value));
 
 function seal(key: Buffer, value: Buffer): Buffer {
-  const sealed = Buffer.allocUnsafe(CRC_BYTES + value.length);
+  const sealed = Buffer.allocUnsafe(SEAL_BYTES + value.length);
   sealed.writeUInt32BE(crc32(value, crc32(key)), 0);
-  value.copy(sealed, CRC_BYTES);
+  value.copy(sealed, SEAL_BYTES);
   return sealed;
 }
 
 function unseal(key: Buffer, sealed: Buffer): Buffer {
-  const value = sealed.subarray(CRC_BYTES);
-  if (sealed.length < CRC_BYTES || crc32(value, crc32(key)) !== sealed.readUInt32BE(0)) {
+  const value = sealed.subarray(SEAL_BYTES);
+  if (sealed.length < SEAL_BYTES || crc32(value, crc32(key)) !== sealed.readUInt32BE(0)) {
     throw new DamagedError(`row ${key.toString('hex')} of the tables fails its checksum`);
   }
   return value;

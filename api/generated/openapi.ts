@@ -377,20 +377,20 @@ export interface paths {
         get: operations["getGroup"];
         /**
          * Create or replace a consumer group
-         * @description Creates the group, or replaces its configuration: what is absent gets its default. Creation fixes where the group begins in every queue; consumeFrom is never judged again. The topic cannot be changed: that is 409 SUBSCRIPTION_CONFLICT. Another filter is seen by the members at their next poll.
+         * @description Creates the group, or replaces its configuration: what is absent gets its default. Creation fixes where the group begins in every queue; consumeFrom is never judged again. Topic, mode and ordered cannot be changed: that is 409 SUBSCRIPTION_CONFLICT. Another filter is seen by the members at their next poll. A group is used in one style at a time: by members that join and poll, or by leases (receiveMessages).
          */
         put: operations["putGroup"];
         post?: never;
         /**
          * Delete a consumer group
-         * @description Deletes the group with its positions. A group with live consumers is kept, with 409 IN_USE naming them, unless `force=true`.
+         * @description Deletes the group with its positions, leases, retries and dead letters. A group with live consumers is kept, with 409 IN_USE naming them, unless `force=true`.
          */
         delete: operations["deleteGroup"];
         options?: never;
         head?: never;
         /**
          * Change a consumer group
-         * @description Changes the fields that are given; null resets a field to its default, absent fields stay. Topic and start position cannot be changed.
+         * @description Changes the fields that are given; null resets a field to its default, absent fields stay. Topic, mode, ordered and start position cannot be changed: another mode is 409 SUBSCRIPTION_CONFLICT.
          */
         patch: operations["updateGroup"];
         trace?: never;
@@ -442,7 +442,7 @@ export interface paths {
         get?: never;
         /**
          * Join a group, or stay in it
-         * @description Makes the consumer a member of the group and renews its lease; repeating it is the heartbeat and harmless. A poll is a heartbeat, too. A group that does not exist is created with the given topic, filter and start. Topic and filter must be the group’s, else 409 SUBSCRIPTION_CONFLICT shows both: all members of a group subscribe alike.
+         * @description Makes the consumer a member of the group and renews its lease; repeating it is the heartbeat and harmless. A poll is a heartbeat, too. A group that does not exist is created with the given topic, filter and start. Topic and filter must be the group’s, else 409 SUBSCRIPTION_CONFLICT shows both: all members of a group subscribe alike. Only a group with allowMultipleTopics takes further topics: join again with each. The answer tells the queues that are free for this consumer now, and those that their present owners still hold (`pending`); a poll waits for these. While leases of the group run (receiveMessages) joining is 409 STYLE_CONFLICT.
          */
         put: operations["joinGroup"];
         post?: never;
@@ -481,15 +481,221 @@ export interface paths {
          *     messages. Positions move by commitOffsets, or with `autoCommit=true`, which commits what the passed
          *     cursor covers: pass the cursor of the last answer once its messages are handled.
          *
-         *     It waits until `min` messages are there, `max` or `maxBytes` is reached, `waitMs` is over, or the
-         *     consumer’s queues change. An empty answer gives a `reason`, and a cursor past what was filtered. A
+         *     It waits until `min` messages are there, `max` or `maxBytes` is reached, `waitMs` is over, or a queue is
+         *     taken from the consumer. An empty answer gives a `reason`, and a cursor past what was filtered. A
          *     cursor of an older generation is no error: what does not count any more is named in `dropped`. A poll
          *     counts as heartbeat, but never joins: polling without membership is 409 NOT_JOINED. A newer poll of the
          *     same consumer ends the older with 409 CONSUMER_REPLACED. HEAD is not allowed.
+         *
+         *     What was given back with sendBack comes with the rest once it is due: its topic is `%RETRY%group`, its
+         *     `attempt` is over 1, and `origin` says where it was first. A queue that is to go to another consumer is
+         *     named in `revoking`: nothing new is given from it, and it goes when what was handed out is committed.
          */
         get: operations["pollMessages"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/retries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give failed messages back
+         * @description Gives back messages that a poll handed out and that could not be handled: each is copied to the retry
+         *     queue of the group, to be delivered again after `delayMs`, by default the group’s delay for this attempt.
+         *     After 1 + maxAttempts deliveries it becomes a dead letter instead; `outcome` says which. With `cursor`
+         *     everything it covers is committed in the same step, so that nothing is delivered twice or lost between the two.
+         *
+         *     A message is named by the queue and offset that it was polled from; a retry that fails again by its place in
+         *     `%RETRY%group`. The consumer must own the queue (QUEUE_NOT_OWNED). Repeating the call answers the same. All
+         *     well: 200; each failed with one code: that problem with `results`; else 207. Ordered and broadcasting groups
+         *     have no retry queue: 409 STYLE_CONFLICT.
+         */
+        post: operations["sendBack"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/receipts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Receive messages under a lease
+         * @description Hands out messages of a group to whoever asks, without membership. Each is leased: nobody else gets it for
+         *     `invisibleMs`. Acknowledge it by its `receiptHandle` (ackMessages) when it is handled, give it back
+         *     (nackMessages) when it failed, or ask for more time (extendReceipts). What none of this happened to in time is
+         *     handed out again, with `attempt` one higher; after 1 + maxAttempts deliveries it is a dead letter.
+         *
+         *     It waits until `min` messages are there, `max` or `maxBytes` is reached, or `waitMs` is over. An empty answer
+         *     gives a `reason`. If the answer cannot be written, because the client went away, its messages come back at
+         *     once and the attempt does not count; for an answer that was written and still lost, repeat the call with the same
+         *     `attemptId`.
+         *
+         *     The group must exist: putGroup creates it. One style at a time: while consumers are joined it is 409
+         *     STYLE_CONFLICT, and so it is always for a broadcasting group. In an ordered group a message waits for the one
+         *     before it in its messageGroup.
+         */
+        post: operations["receiveMessages"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/acks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Acknowledge messages
+         * @description Says of leased messages that they are handled: they are not handed out again, also after a restart. A handle counts as long as the message was not handed out again, even after its lease; then it is LATE_ACK. Repeating it is harmless. A handle that this group was not given is RECEIPT_INVALID. All well: 200; each failed with one code: that problem with `results`; else 207.
+         */
+        post: operations["ackMessages"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/nacks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give leased messages back
+         * @description Says of leased messages that they could not be handled. Each is delivered again after `delayMs`, by default the group’s delay for this attempt, or becomes a dead letter after 1 + maxAttempts deliveries; `outcome` says which. In an ordered group it waits in its place, and its messageGroup with it. Handles are judged as by ackMessages. All well: 200; each failed with one code: that problem with `results`; else 207.
+         */
+        post: operations["nackMessages"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/extensions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask for more time
+         * @description Leases messages anew: each stays invisible for `invisibleMs` from now on, be that longer or shorter than before. The answer has a new handle; the earlier ones of this delivery stay valid. Handles are judged as by ackMessages. All well: 200; each failed with one code: that problem with `results`; else 207.
+         */
+        post: operations["extendReceipts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List dead letters
+         * @description Lists the messages that the group gave up, the oldest first, a page at a time. A page without `cursor` is the last. They are kept for 14 days. Changes nothing. HEAD is not allowed.
+         */
+        get: operations["listDeadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/dead-letters/redrives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver dead letters again
+         * @description Takes dead letters back into service: either those named by `messageIds`, or with `all: true` the oldest 1,000, and `remaining` says how many of those asked for are left for another call. They go to the group’s retry queue, for this group alone and with attempt 1 again, or as new messages to `topic`. With `dryRun` nothing changes and the answer tells what would. All well: 200; each failed with one code: that problem with `results`; else 207.
+         */
+        post: operations["redriveDeadLetters"];
         delete?: never;
         options?: never;
         head?: never;
@@ -511,13 +717,13 @@ export interface paths {
         };
         /**
          * Where a group stands
-         * @description Answers the committed position, the end and the lag of every queue, and the lag of all. Changes nothing.
+         * @description Answers the committed position, the end and the lag of every queue, and the lag of all. Groups that use leases are told apart what is `ready` and what is `inFlight`; their committed position is the lowest offset that is not acknowledged. In a broadcasting group each row is that of one member. Changes nothing.
          */
         get: operations["getOffsets"];
         put?: never;
         /**
          * Commit positions
-         * @description Moves positions: everything before `nextOffset` counts as handled. Either by `consumerId` and `cursor`, which commits all that polls handed out up to it, or per queue. Judged per queue: a consumer commits what it owns (QUEUE_NOT_OWNED), forwards only (OFFSET_BACKWARDS) unless `force`, and not past the end (OFFSET_MOVED). Without `consumerId` only queues without an owner are committed. All well: 200; each failed with one code: that problem with `results`; else 207. Committing the same again is harmless.
+         * @description Moves positions: everything before `nextOffset` counts as handled. Either by `consumerId` and `cursor`, which commits all that polls handed out up to it, or per queue. Judged per queue: a consumer commits what it owns (QUEUE_NOT_OWNED), forwards only (OFFSET_BACKWARDS) unless `force`, and not past the end (OFFSET_MOVED). Without `consumerId` only queues without an owner are committed; in a broadcasting group, where each member has its own positions, it is needed. All well: 200; each failed with one code: that problem with `results`; else 207. Committing the same again is harmless.
          */
         post: operations["commitOffsets"];
         delete?: never;
@@ -543,7 +749,7 @@ export interface paths {
         put?: never;
         /**
          * Move a group to another place
-         * @description Sets the positions of all queues, or of those named, forwards or backwards, whoever reads meanwhile: cursors given out before do not count any more, and polls go on from the new place. With `dryRun` nothing changes and the answer tells what would.
+         * @description Sets the positions of all queues, or of those named, forwards or backwards, whoever reads meanwhile: cursors given out before do not count any more, and polls go on from the new place. In a broadcasting group the positions of all members move. With `dryRun` nothing changes and the answer tells what would.
          */
         post: operations["resetOffsets"];
         delete?: never;
@@ -856,6 +1062,13 @@ export interface components {
              * @description Offset that is committed already (OFFSET_BACKWARDS).
              */
             committed?: number;
+            /** @description Whether nothing was to be changed (redriveDeadLetters). */
+            dryRun?: boolean;
+            /**
+             * Format: int64
+             * @description How many of those asked for are left (redriveDeadLetters).
+             */
+            remaining?: number;
         };
         /** @description Where in the request a fault is: a JSON pointer into the body, or a parameter. */
         ProblemLocation: {
@@ -1280,6 +1493,32 @@ export interface components {
              * @description How often it is handed to this group, from 1.
              */
             attempt: number;
+            /** @description Where it was first; only with retries and dead letters, which are copies. */
+            origin?: components["schemas"]["Origin"];
+        };
+        /** @description The message that a copy was made of. */
+        Origin: {
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId: number;
+            /**
+             * Format: int64
+             * @description Offset in its queue.
+             */
+            queueOffset: number;
+            /** @description Id of the place where it was stored, 32 hex digits. */
+            offsetMessageId: string;
+            /**
+             * Format: int64
+             * @description When it was stored there, in milliseconds since 1970.
+             */
+            storeTimestamp: number;
         };
         /** @description Messages of one queue, read by offset. */
         QueuePage: {
@@ -1354,11 +1593,11 @@ export interface components {
             /** @description Which messages it takes; by default all. */
             filter?: components["schemas"]["FilterRequest"];
             /**
-             * @description CLUSTERING: each message goes to one consumer of the group.
+             * @description CLUSTERING: each message goes to one consumer of the group. BROADCASTING: to each of them, and each has its own positions, from its first join on. Cannot be changed later.
              * @default CLUSTERING
              * @enum {string}
              */
-            mode: "CLUSTERING";
+            mode: "CLUSTERING" | "BROADCASTING";
             /**
              * @description Where a new group begins: EARLIEST at the first message kept, LATEST after the last, TIMESTAMP at consumeTimestamp. Judged once, when the group is created, and ignored later.
              * @default EARLIEST
@@ -1371,11 +1610,29 @@ export interface components {
              */
             consumeTimestamp?: number;
             /**
-             * @description How queues are divided among consumers. AVG: each gets a contiguous stretch of equal length.
+             * @description How queues are divided among consumers. AVG: each gets a contiguous stretch of equal length. AVG_BY_CIRCLE: they are dealt out in turn. CONSISTENT_HASH: by a hash of names, so that few queues move when a consumer comes or goes.
              * @default AVG
              * @enum {string}
              */
-            allocation: "AVG";
+            allocation: "AVG" | "AVG_BY_CIRCLE" | "CONSISTENT_HASH";
+            /**
+             * @description For leases: within a messageGroup the next message waits for the one before it, also while that one failed and waits for its next attempt; other messageGroups go on. Cannot be changed later.
+             * @default false
+             */
+            ordered: boolean;
+            /**
+             * Format: int32
+             * @description How often a failed message is delivered again; after 1 + maxAttempts deliveries it is a dead letter.
+             * @default 16
+             */
+            maxAttempts: number;
+            /** @description Delay before the second, third … delivery, in milliseconds; the last one stands for all later ones. Default: 10 s, 30 s, 1 to 10 min, 20 min, 30 min, 1 h, 2 h. */
+            retryDelaysMs?: number[];
+            /**
+             * @description Whether members may join with further topics.
+             * @default false
+             */
+            allowMultipleTopics: boolean;
             /** @description What the group is for, in words for people. */
             description?: string;
         };
@@ -1384,15 +1641,24 @@ export interface components {
             /** @description Which messages the group takes; null takes all. */
             filter?: components["schemas"]["FilterRequest"];
             /**
-             * @description CLUSTERING: each message goes to one consumer of the group.
+             * @description CLUSTERING or BROADCASTING; cannot be changed: only the present one is taken.
              * @enum {string}
              */
-            mode?: "CLUSTERING";
+            mode?: "CLUSTERING" | "BROADCASTING";
             /**
-             * @description How queues are divided among consumers.
+             * @description How queues are divided among consumers; see putGroup.
              * @enum {string}
              */
-            allocation?: "AVG";
+            allocation?: "AVG" | "AVG_BY_CIRCLE" | "CONSISTENT_HASH";
+            /**
+             * Format: int32
+             * @description How often a failed message is delivered again before it is a dead letter; null is 16.
+             */
+            maxAttempts?: number;
+            /** @description Delay before the second, third … delivery, in milliseconds; null is the default of putGroup. */
+            retryDelaysMs?: number[];
+            /** @description Whether members may join with further topics; null is false. */
+            allowMultipleTopics?: boolean;
             /** @description What the group is for, in words for people. */
             description?: string;
         };
@@ -1407,11 +1673,13 @@ export interface components {
              * @description Rises with every change.
              */
             version: number;
-            /** @description Topic that the group reads. */
+            /** @description Topic that the group reads; the first one of several. */
             topic: string;
-            /** @description Which messages it takes. */
+            /** @description Which messages of it the group takes. */
             filter: components["schemas"]["Filter"];
-            /** @description CLUSTERING: each message goes to one consumer of the group. */
+            /** @description All topics that the group reads, in the order in which they were added; one, unless allowMultipleTopics. */
+            subscriptions: components["schemas"]["Subscription"][];
+            /** @description CLUSTERING: each message goes to one consumer of the group. BROADCASTING: to each of them. */
             mode: string;
             /** @description Where the group began: EARLIEST, LATEST or TIMESTAMP. */
             consumeFrom: string;
@@ -1420,11 +1688,18 @@ export interface components {
              * @description With TIMESTAMP: the time it began at, in milliseconds since 1970.
              */
             consumeTimestamp?: number;
-            /** @description How queues are divided among consumers, such as AVG. */
+            /** @description How queues are divided among consumers: AVG, AVG_BY_CIRCLE or CONSISTENT_HASH. */
             allocation: string;
-            /** @description Whether a failed message holds back those behind it in its messageGroup; false in this version. */
+            /** @description Whether, with leases, a message waits for the one before it in its messageGroup. */
             ordered: boolean;
-            /** @description Whether members may read further topics; false in this version. */
+            /**
+             * Format: int32
+             * @description How often a failed message is delivered again; after 1 + maxAttempts deliveries it is a dead letter.
+             */
+            maxAttempts: number;
+            /** @description Delay before the second, third … delivery; the last one stands for all later ones. */
+            retryDelaysMs: number[];
+            /** @description Whether members may join with further topics. */
             allowMultipleTopics: boolean;
             /** @description What the group is for. */
             description?: string;
@@ -1455,7 +1730,7 @@ export interface components {
         };
         /** @description What the consumer subscribes to. */
         JoinGroupRequest: {
-            /** @description Topic to read; must be the group’s. */
+            /** @description Topic to read; must be the group’s, or with allowMultipleTopics a further one. */
             topic: string;
             /** @description Which messages; if given, it must be the group’s. A new group gets it, by default all. */
             filter?: components["schemas"]["FilterRequest"];
@@ -1561,7 +1836,7 @@ export interface components {
             cursor: string;
             /** @description Names this state of ownership; opaque. */
             generation: string;
-            /** @description Why there are no messages: CAUGHT_UP (nothing new), NOT_ASSIGNED (more consumers than queues), FILTERED (only messages the filter does not take), REBALANCED (queues changed), SHUTTING_DOWN (this node stops: poll again). */
+            /** @description Why there are no messages: CAUGHT_UP (nothing new), NOT_ASSIGNED (more consumers than queues), FILTERED (only messages the filter does not take), REBALANCED (a queue was taken away), UNCOMMITTED (so many queues have uncommitted messages that the cursor has no room for more: commit), SHUTTING_DOWN (this node stops: poll again). */
             reason?: string;
             /**
              * Format: int64
@@ -1588,7 +1863,7 @@ export interface components {
             queueId: number;
             /**
              * Format: int64
-             * @description When it goes, even if not everything handed out is committed, in milliseconds since 1970.
+             * @description When it goes at the latest, even if not everything handed out is committed, in milliseconds since 1970.
              */
             deadline: number;
         };
@@ -1614,9 +1889,320 @@ export interface components {
              */
             to: number;
         };
+        /** @description Messages that could not be handled. */
+        SendBackRequest: {
+            /** @description The consumer that the messages were handed to. */
+            consumerId: string;
+            /** @description The generation in which the messages were handed out, from join or poll; a queue that changed hands since is refused. */
+            generation?: string;
+            /** @description The messages, by the place they were polled from. */
+            messages: components["schemas"]["FailedMessage"][];
+            /** @description Cursor of a poll: everything handed out up to it is committed in the same step. */
+            cursor?: string;
+        };
+        /** @description A message that could not be handled. */
+        FailedMessage: {
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId: number;
+            /**
+             * Format: int64
+             * @description Offset in its queue.
+             */
+            queueOffset: number;
+            /**
+             * Format: int32
+             * @description Deliver it again after this time, in milliseconds; at most 7 days. Default: the group’s delay for this attempt.
+             */
+            delayMs?: number;
+            /** @description Why it failed, in words for people; kept with the dead letter. */
+            reason?: string;
+        };
+        /** @description What became of each message, in the order of the request. */
+        SendBackResult: {
+            /** @description One entry per message. */
+            results: components["schemas"]["SentBack"][];
+        };
+        /** @description What became of one message. */
+        SentBack: {
+            /** @description OK or FAILED. */
+            status: string;
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId: number;
+            /**
+             * Format: int64
+             * @description Offset in its queue.
+             */
+            queueOffset: number;
+            /**
+             * Format: int32
+             * @description Which delivery the next one is; with DEAD_LETTER how many there were.
+             */
+            attempt?: number;
+            /** @description RETRY: it is delivered again. DEAD_LETTER: its attempts are used up. */
+            outcome?: string;
+            /**
+             * Format: int64
+             * @description When it is delivered again at the earliest, in milliseconds since 1970.
+             */
+            dueTimestamp?: number;
+            /** @description Why it was refused; present exactly with FAILED. */
+            error?: components["schemas"]["Problem"];
+        };
+        /** @description How much, and for how long. Without a body everything has its default. */
+        ReceiveRequest: {
+            /**
+             * Format: int32
+             * @description How many messages at most.
+             * @default 1
+             */
+            max: number;
+            /**
+             * Format: int32
+             * @description Wait for this many messages.
+             * @default 1
+             */
+            min: number;
+            /**
+             * Format: int32
+             * @description Bytes of messages at most; one message is given even if it is larger.
+             * @default 1048576
+             */
+            maxBytes: number;
+            /**
+             * Format: int32
+             * @description How long to wait, in milliseconds.
+             * @default 5000
+             */
+            waitMs: number;
+            /**
+             * Format: int32
+             * @description How long nobody else gets the messages, in milliseconds.
+             * @default 60000
+             */
+            invisibleMs: number;
+            /** @description If given, it must be the group’s. */
+            topic?: string;
+            /** @description If given, it must be the group’s. */
+            filter?: components["schemas"]["FilterRequest"];
+            /** @description A new id for each call and the same for its repetitions: as long as the leases of the first answer run, a repetition gets the same messages. */
+            attemptId?: string;
+        };
+        /** @description Leased messages. */
+        ReceiveResult: {
+            /** @description The messages, in order within each queue; empty only when the wait was over. */
+            messages: components["schemas"]["LeasedMessage"][];
+            /** @description Why there are no messages: CAUGHT_UP (nothing new), FILTERED (only messages the filter does not take), BLOCKED (in an ordered group all that is there waits for earlier ones), IN_FLIGHT (all that is there is leased), SHUTTING_DOWN (this node stops: receive again). */
+            reason?: string;
+            /** @description What is behind this answer. */
+            lag: components["schemas"]["LeaseLag"];
+        };
+        /** @description A message under a lease. */
+        LeasedMessage: components["schemas"]["Message"] & {
+            /** @description Names this delivery: for ack, nack and extension. Opaque. */
+            receiptHandle: string;
+            /**
+             * Format: int64
+             * @description Until when nobody else gets it, in milliseconds since 1970.
+             */
+            invisibleUntil: number;
+        };
+        /** @description Messages that are not acknowledged, filtered ones included. */
+        LeaseLag: {
+            /**
+             * Format: int64
+             * @description Messages that can be received now.
+             */
+            ready: number;
+            /**
+             * Format: int64
+             * @description Messages that are leased now, those of this answer included.
+             */
+            inFlight: number;
+        };
+        /** @description Deliveries that are handled. */
+        AckRequest: {
+            /** @description Their handles. */
+            receiptHandles: string[];
+        };
+        /** @description What became of each handle, in the order of the request. */
+        AckResult: {
+            /** @description One entry per handle. */
+            results: components["schemas"]["Acked"][];
+        };
+        /** @description What became of one handle. */
+        Acked: {
+            /** @description OK or FAILED. */
+            status: string;
+            /** @description The handle as it was given. */
+            receiptHandle: string;
+            /** @description Why it was refused; present exactly with FAILED. */
+            error?: components["schemas"]["Problem"];
+        };
+        /** @description Deliveries that could not be handled. */
+        NackRequest: {
+            /** @description Their handles, and when to deliver them again. */
+            receipts: components["schemas"]["FailedReceipt"][];
+        };
+        /** @description A delivery that could not be handled. */
+        FailedReceipt: {
+            /** @description Handle of the delivery, from receiveMessages or extendReceipts. */
+            receiptHandle: string;
+            /**
+             * Format: int32
+             * @description Deliver it again after this time, in milliseconds; at most 7 days. Default: the group’s delay for this attempt.
+             */
+            delayMs?: number;
+            /** @description Why it failed, in words for people; kept with the dead letter. */
+            reason?: string;
+        };
+        /** @description What became of each delivery, in the order of the request. */
+        NackResult: {
+            /** @description One entry per delivery. */
+            results: components["schemas"]["Nacked"][];
+        };
+        /** @description What became of one delivery. */
+        Nacked: {
+            /** @description OK or FAILED. */
+            status: string;
+            /** @description The handle as it was given. */
+            receiptHandle: string;
+            /**
+             * Format: int32
+             * @description Which delivery the next one is; with DEAD_LETTER how many there were.
+             */
+            attempt?: number;
+            /** @description RETRY: it is delivered again. DEAD_LETTER: its attempts are used up. WAITING: in an ordered group, it waits in its place. */
+            outcome?: string;
+            /**
+             * Format: int64
+             * @description When it is delivered again at the earliest, in milliseconds since 1970.
+             */
+            dueTimestamp?: number;
+            /** @description Why it was refused; present exactly with FAILED. */
+            error?: components["schemas"]["Problem"];
+        };
+        /** @description Deliveries that need more time. */
+        ExtendRequest: {
+            /** @description Their handles, and how much time. */
+            receipts: components["schemas"]["ReceiptExtension"][];
+        };
+        /** @description A delivery that needs more time. */
+        ReceiptExtension: {
+            /** @description Handle of the delivery, from receiveMessages or extendReceipts. */
+            receiptHandle: string;
+            /**
+             * Format: int32
+             * @description How long nobody else gets the message, from now on, in milliseconds.
+             */
+            invisibleMs: number;
+        };
+        /** @description What became of each delivery, in the order of the request. */
+        ExtendResult: {
+            /** @description One entry per delivery. */
+            results: components["schemas"]["Extended"][];
+        };
+        /** @description What became of one delivery. */
+        Extended: {
+            /** @description OK or FAILED. */
+            status: string;
+            /** @description With OK the new handle, else the one that was given. */
+            receiptHandle: string;
+            /**
+             * Format: int64
+             * @description Until when nobody else gets the message, in milliseconds since 1970.
+             */
+            invisibleUntil?: number;
+            /** @description Why it was refused; present exactly with FAILED. */
+            error?: components["schemas"]["Problem"];
+        };
+        /** @description One page of dead letters, the oldest first. */
+        DeadLetterList: {
+            /** @description The dead letters of this page. */
+            deadLetters: components["schemas"]["DeadLetter"][];
+            /** @description For the next page; absent at the end. */
+            cursor?: string;
+            /** @description Brokers that could not be asked; their dead letters are missing. */
+            unavailable?: string[];
+        };
+        /** @description A message that its group gave up. */
+        DeadLetter: components["schemas"]["Message"] & {
+            /**
+             * Format: int64
+             * @description When it was given up, in milliseconds since 1970.
+             */
+            deadTimestamp: number;
+            /** @description Why its last delivery failed, in the consumer’s words. */
+            reason?: string;
+        };
+        /** @description Which dead letters, and where to. Exactly one of messageIds and `all: true`. */
+        RedriveRequest: {
+            /** @description Their messageIds. */
+            messageIds?: string[];
+            /**
+             * @description All of the group, at most 1,000 in one call.
+             * @default false
+             */
+            all: boolean;
+            /** @description Topic to send them to. Default: the group’s retry queue. */
+            topic?: string;
+            /**
+             * @description Only tell what would happen.
+             * @default false
+             */
+            dryRun: boolean;
+        };
+        /** @description What became of each dead letter, in the order of the request; with `all` the oldest first. */
+        RedriveResult: {
+            /** @description Whether nothing was changed. */
+            dryRun: boolean;
+            /**
+             * Format: int64
+             * @description How many of those asked for are left: call again.
+             */
+            remaining: number;
+            /** @description One entry per dead letter. */
+            results: components["schemas"]["Redriven"][];
+        };
+        /** @description What became of one dead letter. With dryRun it has no place yet. */
+        Redriven: {
+            /** @description OK or FAILED. */
+            status: string;
+            /** @description Id of the message, 32 hex digits. */
+            messageId: string;
+            /** @description Name of the topic. */
+            topic?: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker?: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId?: number;
+            /**
+             * Format: int64
+             * @description Offset in its queue.
+             */
+            queueOffset?: number;
+            /** @description Why it was refused; present exactly with FAILED. */
+            error?: components["schemas"]["Problem"];
+        };
         /** @description Either `cursor`, or `offsets`; a cursor needs consumerId. */
         CommitOffsetsRequest: {
-            /** @description The consumer that handled the messages. Without it, only queues without an owner can be committed: an operator’s commit. */
+            /** @description The consumer that handled the messages. Without it, only queues without an owner can be committed: an operator’s commit; in a broadcasting group it is needed. */
             consumerId?: string;
             /** @description Cursor of a poll: everything handed out up to it is committed. */
             cursor?: string;
@@ -1677,14 +2263,24 @@ export interface components {
         GroupOffsets: {
             /** @description Name of the group. */
             group: string;
-            /** @description Topic that it reads. */
+            /** @description Topic that it reads; the first one of several. */
             topic: string;
             /**
              * Format: int64
              * @description Messages not yet committed in all queues, filtered ones included.
              */
             lag: number;
-            /** @description One entry per queue. */
+            /**
+             * Format: int64
+             * @description Messages in all queues that can be received now; only for groups that use leases.
+             */
+            ready?: number;
+            /**
+             * Format: int64
+             * @description Messages in all queues that are leased now; only for groups that use leases.
+             */
+            inFlight?: number;
+            /** @description One entry per queue; in a broadcasting group one per member and queue. */
             offsets: components["schemas"]["QueueProgress"][];
             /** @description Brokers that could not be asked; their queues are missing. */
             unavailable?: string[];
@@ -1700,9 +2296,11 @@ export interface components {
              * @description Number of the queue on this broker, from 0.
              */
             queueId: number;
+            /** @description The member whose position this is, in a broadcasting group. */
+            consumerId?: string;
             /**
              * Format: int64
-             * @description The committed position: the next offset to read.
+             * @description The committed position: the next offset to read; with leases the lowest offset not acknowledged.
              */
             committed: number;
             /**
@@ -1720,6 +2318,16 @@ export interface components {
              * @description Messages between the committed position and the end.
              */
             lag: number;
+            /**
+             * Format: int64
+             * @description Messages that can be received now; only for groups that use leases.
+             */
+            ready?: number;
+            /**
+             * Format: int64
+             * @description Messages that are leased now; only for groups that use leases.
+             */
+            inFlight?: number;
             /** @description Consumer that owns the queue now. */
             owner?: string;
         };
@@ -1752,7 +2360,7 @@ export interface components {
         ResetOffsetsResult: {
             /** @description Whether nothing was changed. */
             dryRun: boolean;
-            /** @description One entry per queue. */
+            /** @description One entry per queue; in a broadcasting group one per member and queue. */
             results: components["schemas"]["OffsetReset"][];
         };
         /** @description A position that was moved. */
@@ -1766,6 +2374,8 @@ export interface components {
              * @description Number of the queue on this broker, from 0.
              */
             queueId: number;
+            /** @description The member whose position this is, in a broadcasting group. */
+            consumerId?: string;
             /**
              * Format: int64
              * @description The committed position before.
@@ -2150,7 +2760,7 @@ export interface components {
         };
     };
     responses: {
-        /** @description The request is malformed or does not fit the contract; `errors` names each fault. Codes: VALIDATION_FAILED, MALFORMED_JSON, JSON_TOO_DEEP, ENCODING_INVALID, INVALID_PATH, MALFORMED_REQUEST, BODY_EMPTY, CURSOR_INVALID, FILTER_INVALID. */
+        /** @description The request is malformed or does not fit the contract; `errors` names each fault. Codes: VALIDATION_FAILED, MALFORMED_JSON, JSON_TOO_DEEP, ENCODING_INVALID, INVALID_PATH, MALFORMED_REQUEST, BODY_EMPTY, CURSOR_INVALID, FILTER_INVALID, RECEIPT_INVALID. */
         BadRequest: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -2290,7 +2900,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The request does not go with the present state; the members of the problem show it. Codes: TOPIC_EXISTS, REGISTRATION_CONFLICT, TOPIC_RECREATED, SUBSCRIPTION_CONFLICT, QUEUE_NOT_OWNED, NOT_JOINED, CONSUMER_REPLACED, OFFSET_MOVED, OFFSET_BACKWARDS, IN_USE, IDEMPOTENCY_IN_PROGRESS. */
+        /** @description The request does not go with the present state; the members of the problem show it. Codes: TOPIC_EXISTS, REGISTRATION_CONFLICT, TOPIC_RECREATED, SUBSCRIPTION_CONFLICT, STYLE_CONFLICT, QUEUE_NOT_OWNED, NOT_JOINED, CONSUMER_REPLACED, OFFSET_MOVED, OFFSET_BACKWARDS, LATE_ACK, IN_USE, IDEMPOTENCY_IN_PROGRESS. */
         Conflict: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -2335,7 +2945,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is over its limit: 4 MiB for a message’s body and for all bodies of a send, 8 MiB for a JSON request that sends, 16 MiB for a registration, 64 KiB for others. Codes: BODY_TOO_LARGE. */
+        /** @description The body is over its limit: 4 MiB for a message’s body and for all bodies of a send, 8 MiB for a JSON request that sends, 16 MiB for a registration, 4 MiB for lists of receipts or of messages sent back, 64 KiB for others. Codes: BODY_TOO_LARGE. */
         PayloadTooLarge: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -2550,6 +3160,11 @@ export interface components {
          */
         Group: string;
         /**
+         * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+         * @example accounting
+         */
+        LeaseGroup: string;
+        /**
          * @description Id of the consumer, chosen by the client and unique in its group, such as host name and process id.
          * @example worker-1
          */
@@ -2615,7 +3230,7 @@ export interface components {
         IfMatch: string;
         /** @description With `*`: only if the resource does not exist; else 412. Other values are ignored. */
         IfNoneMatch: string;
-        /** @description A new key for each send and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+        /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
         IdempotencyKey: string;
     };
     requestBodies: never;
@@ -3661,7 +4276,7 @@ export interface operations {
                 messageGroup?: string;
             };
             header?: {
-                /** @description A new key for each send and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
@@ -3883,10 +4498,25 @@ export interface operations {
                      *             "type": "TAG",
                      *             "expression": "created || paid"
                      *           },
+                     *           "subscriptions": [
+                     *             {
+                     *               "topic": "orders",
+                     *               "filter": {
+                     *                 "type": "TAG",
+                     *                 "expression": "created || paid"
+                     *               }
+                     *             }
+                     *           ],
                      *           "mode": "CLUSTERING",
                      *           "consumeFrom": "EARLIEST",
                      *           "allocation": "AVG",
                      *           "ordered": false,
+                     *           "maxAttempts": 5,
+                     *           "retryDelaysMs": [
+                     *             10000,
+                     *             60000,
+                     *             600000
+                     *           ],
                      *           "allowMultipleTopics": false,
                      *           "description": "Writes invoices",
                      *           "startedTimestamp": 1767261600000,
@@ -3944,10 +4574,25 @@ export interface operations {
                      *         "type": "TAG",
                      *         "expression": "created || paid"
                      *       },
+                     *       "subscriptions": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "filter": {
+                     *             "type": "TAG",
+                     *             "expression": "created || paid"
+                     *           }
+                     *         }
+                     *       ],
                      *       "mode": "CLUSTERING",
                      *       "consumeFrom": "EARLIEST",
                      *       "allocation": "AVG",
                      *       "ordered": false,
+                     *       "maxAttempts": 5,
+                     *       "retryDelaysMs": [
+                     *         10000,
+                     *         60000,
+                     *         600000
+                     *       ],
                      *       "allowMultipleTopics": false,
                      *       "description": "Writes invoices",
                      *       "startedTimestamp": 1767261600000,
@@ -4013,10 +4658,25 @@ export interface operations {
                      *         "type": "TAG",
                      *         "expression": "created || paid"
                      *       },
+                     *       "subscriptions": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "filter": {
+                     *             "type": "TAG",
+                     *             "expression": "created || paid"
+                     *           }
+                     *         }
+                     *       ],
                      *       "mode": "CLUSTERING",
                      *       "consumeFrom": "EARLIEST",
                      *       "allocation": "AVG",
                      *       "ordered": false,
+                     *       "maxAttempts": 5,
+                     *       "retryDelaysMs": [
+                     *         10000,
+                     *         60000,
+                     *         600000
+                     *       ],
                      *       "allowMultipleTopics": false,
                      *       "description": "Writes invoices",
                      *       "startedTimestamp": 1767261600000,
@@ -4045,10 +4705,25 @@ export interface operations {
                      *         "type": "TAG",
                      *         "expression": "created || paid"
                      *       },
+                     *       "subscriptions": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "filter": {
+                     *             "type": "TAG",
+                     *             "expression": "created || paid"
+                     *           }
+                     *         }
+                     *       ],
                      *       "mode": "CLUSTERING",
                      *       "consumeFrom": "EARLIEST",
                      *       "allocation": "AVG",
                      *       "ordered": false,
+                     *       "maxAttempts": 5,
+                     *       "retryDelaysMs": [
+                     *         10000,
+                     *         60000,
+                     *         600000
+                     *       ],
                      *       "allowMultipleTopics": false,
                      *       "description": "Writes invoices",
                      *       "startedTimestamp": 1767261600000,
@@ -4170,10 +4845,25 @@ export interface operations {
                      *         "type": "TAG",
                      *         "expression": "*"
                      *       },
+                     *       "subscriptions": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "filter": {
+                     *             "type": "TAG",
+                     *             "expression": "*"
+                     *           }
+                     *         }
+                     *       ],
                      *       "mode": "CLUSTERING",
                      *       "consumeFrom": "EARLIEST",
                      *       "allocation": "AVG",
                      *       "ordered": false,
+                     *       "maxAttempts": 5,
+                     *       "retryDelaysMs": [
+                     *         10000,
+                     *         60000,
+                     *         600000
+                     *       ],
                      *       "allowMultipleTopics": false,
                      *       "description": "Writes invoices",
                      *       "startedTimestamp": 1767261600000,
@@ -4190,6 +4880,7 @@ export interface operations {
             405: components["responses"]["MethodNotAllowed"];
             406: components["responses"]["NotAcceptable"];
             408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["PayloadTooLarge"];
             414: components["responses"]["UriTooLong"];
@@ -4482,9 +5173,672 @@ export interface operations {
             504: components["responses"]["OutcomeUnknown"];
         };
     };
-    getOffsets: {
+    sendBack: {
         parameters: {
             query?: never;
+            header?: {
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SendBackRequest"];
+            };
+        };
+        responses: {
+            /** @description All are given back. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "queueOffset": 0,
+                     *           "attempt": 2,
+                     *           "outcome": "RETRY",
+                     *           "dueTimestamp": 1767261665000
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SendBackResult"];
+                };
+            };
+            /** @description Some could not be given back. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "queueOffset": 0,
+                     *           "attempt": 2,
+                     *           "outcome": "RETRY",
+                     *           "dueTimestamp": 1767261665000
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 1,
+                     *           "queueOffset": 7,
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:QUEUE_NOT_OWNED",
+                     *             "title": "The consumer does not own this queue",
+                     *             "status": 409,
+                     *             "detail": "worker-1 does not own this queue: worker-2 owns it now. What was not committed is delivered again",
+                     *             "code": "QUEUE_NOT_OWNED",
+                     *             "retryable": false,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SendBackResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    receiveMessages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ReceiveRequest"];
+            };
+        };
+        responses: {
+            /** @description Messages, or none with a reason. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "messages": [
+                     *         {
+                     *           "topic": "payments",
+                     *           "broker": "broker-a",
+                     *           "queueId": 2,
+                     *           "queueOffset": 0,
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40007",
+                     *           "offsetMessageId": "7F00000100001F900000000000003400",
+                     *           "body": "payment 1",
+                     *           "keys": [],
+                     *           "properties": {},
+                     *           "messageGroup": "customer-7",
+                     *           "bornTimestamp": 1767261602998,
+                     *           "storeTimestamp": 1767261603000,
+                     *           "attempt": 1,
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAEq0d5c1ZudTlxR3a8",
+                     *           "invisibleUntil": 1767261663500
+                     *         },
+                     *         {
+                     *           "topic": "payments",
+                     *           "broker": "broker-a",
+                     *           "queueId": 2,
+                     *           "queueOffset": 1,
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40008",
+                     *           "offsetMessageId": "7F00000100001F900000000000003401",
+                     *           "body": "payment 2",
+                     *           "keys": [],
+                     *           "properties": {},
+                     *           "messageGroup": "customer-7",
+                     *           "bornTimestamp": 1767261602998,
+                     *           "storeTimestamp": 1767261603000,
+                     *           "attempt": 1,
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAIw7fKc0pVbmN4Yt9e",
+                     *           "invisibleUntil": 1767261663500
+                     *         }
+                     *       ],
+                     *       "lag": {
+                     *         "ready": 0,
+                     *         "inFlight": 2
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ReceiveResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    ackMessages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AckRequest"];
+            };
+        };
+        responses: {
+            /** @description All are acknowledged. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABQAAAAEe8sHq2LxTzWg5Pb1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AckResult"];
+                };
+            };
+            /** @description Some handles were refused. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABQAAAAEe8sHq2LxTzWg5Pb1"
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAIw7fKc0pVbmN4Yt9e",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:LATE_ACK",
+                     *             "title": "The message was handed out again since",
+                     *             "status": 409,
+                     *             "detail": "the message was handed out again since: whoever has it now acknowledges it",
+                     *             "code": "LATE_ACK",
+                     *             "retryable": false,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AckResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    nackMessages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NackRequest"];
+            };
+        };
+        responses: {
+            /** @description All are given back. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAIw7fKc0pVbmN4Yt9e",
+                     *           "attempt": 2,
+                     *           "outcome": "RETRY",
+                     *           "dueTimestamp": 1767261665000
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["NackResult"];
+                };
+            };
+            /** @description Some handles were refused. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAIw7fKc0pVbmN4Yt9e",
+                     *           "attempt": 2,
+                     *           "outcome": "RETRY",
+                     *           "dueTimestamp": 1767261665000
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAEq0d5c1ZudTlxR3a8",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:LATE_ACK",
+                     *             "title": "The message was handed out again since",
+                     *             "status": 409,
+                     *             "detail": "the message was handed out again since: whoever has it now acknowledges it",
+                     *             "code": "LATE_ACK",
+                     *             "retryable": false,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["NackResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    extendReceipts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExtendRequest"];
+            };
+        };
+        responses: {
+            /** @description All leases are extended. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABQAAAAEe8sHq2LxTzWg5Pb1",
+                     *           "invisibleUntil": 1767261905000
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ExtendResult"];
+                };
+            };
+            /** @description Some handles were refused. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABQAAAAEe8sHq2LxTzWg5Pb1",
+                     *           "invisibleUntil": 1767261905000
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAIw7fKc0pVbmN4Yt9e",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:LATE_ACK",
+                     *             "title": "The message was handed out again since",
+                     *             "status": 409,
+                     *             "detail": "the message was handed out again since: whoever has it now acknowledges it",
+                     *             "code": "LATE_ACK",
+                     *             "retryable": false,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ExtendResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    listDeadLetters: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How many entries at most.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `cursor` of the page before; valid on any node. */
+                cursor?: components["parameters"]["ListCursor"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "deadLetters": [
+                     *         {
+                     *           "topic": "%DLQ%billing",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "queueOffset": 0,
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40001",
+                     *           "offsetMessageId": "7F00000100001F900000000000009C00",
+                     *           "body": "{\"orderId\":1001,\"total\":12.5}",
+                     *           "contentType": "application/json",
+                     *           "tag": "created",
+                     *           "keys": [
+                     *             "1001"
+                     *           ],
+                     *           "properties": {
+                     *             "region": "eu"
+                     *           },
+                     *           "bornTimestamp": 1767261600998,
+                     *           "storeTimestamp": 1767262980000,
+                     *           "attempt": 6,
+                     *           "origin": {
+                     *             "topic": "orders",
+                     *             "broker": "broker-a",
+                     *             "queueId": 0,
+                     *             "queueOffset": 0,
+                     *             "offsetMessageId": "7F00000100001F900000000000002C00",
+                     *             "storeTimestamp": 1767261601000
+                     *           },
+                     *           "deadTimestamp": 1767262980000,
+                     *           "reason": "the address is unknown"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeadLetterList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    redriveDeadLetters: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RedriveRequest"];
+            };
+        };
+        responses: {
+            /** @description All that were asked for are on their way, or would be. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "dryRun": false,
+                     *       "remaining": 0,
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40001",
+                     *           "topic": "%RETRY%billing",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "queueOffset": 12
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RedriveResult"];
+                };
+            };
+            /** @description Some could not be taken back. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "dryRun": false,
+                     *       "remaining": 0,
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40001",
+                     *           "topic": "%RETRY%billing",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "queueOffset": 12
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "messageId": "7F00000104D22A6F9C310005A2B4FFFF",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:MESSAGE_NOT_FOUND",
+                     *             "title": "No such message",
+                     *             "status": 404,
+                     *             "detail": "group billing has no dead letter 7F00000104D22A6F9C310005A2B4FFFF",
+                     *             "code": "MESSAGE_NOT_FOUND",
+                     *             "retryable": false,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RedriveResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    getOffsets: {
+        parameters: {
+            query?: {
+                /** @description In a broadcasting group: only the positions of this member. */
+                consumerId?: string;
+            };
             header?: never;
             path: {
                 /**

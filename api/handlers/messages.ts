@@ -30,7 +30,7 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
     async getMessage({ path }) {
       const topic = nameOf(path.topic);
       const delivery = await broker.rooms.lookup.message(topic, path.messageId);
-      return { status: 200, json: writerFor(broker, topic).one(delivery) };
+      return { status: 200, json: new MessageWriter(broker).one(delivery) };
     },
 
     async readQueue(call) {
@@ -44,7 +44,7 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
         filter: tagFilter(query.tag ?? []),
         signal: () => call.signal,
       });
-      const messages = writerFor(broker, topic).many(page.messages);
+      const messages = new MessageWriter(broker).many(page.messages);
       return {
         status: 200,
         json: `{"messages":${messages},"nextOffset":${page.nextOffset},"minOffset":${page.minOffset},"maxOffset":${page.maxOffset}}`,
@@ -69,9 +69,6 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
     },
   };
 }
-
-export const writerFor = (broker: Broker, topic: string): MessageWriter =>
-  new MessageWriter(topic, broker.name, broker.rooms.core.idTag);
 
 /** The answer of nearly every send, without building objects for it. */
 function allStored(topic: string, brokerName: string, { results }: SendAnswer): string {

@@ -22,7 +22,7 @@ type TopicOperations =
 export function topicHandlers({ broker, defaultQueues, registered }: TopicDeps): HandlerTable<TopicOperations> {
   return {
     listTopics({ query }) {
-      const { topics, more } = broker.rooms.topics.list(afterOf(query.cursor), query.limit);
+      const { topics, more } = broker.rooms.topics.list(afterOf(query.cursor), query.limit, query.system);
       return {
         status: 200,
         body: { topics: topics.map(topicView), ...(more ? { cursor: listCursor(topics.at(-1)!.name) } : {}) },

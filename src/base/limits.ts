@@ -12,6 +12,8 @@ export const LIMITS = {
   batchBytes: 4 * 1024 * 1024,
   /** Bytes of a JSON request that sends: base64 and escapes make a 4 MiB body longer. */
   sendRequestBytes: 8 * 1024 * 1024,
+  /** Bytes of a request that names many deliveries: 1,000 handles or places, each with a reason of 1,000 characters. */
+  bulkRequestBytes: 4 * 1024 * 1024,
   /** Bytes of any other request body: the largest resource is far below it. */
   adminRequestBytes: 64 * 1024,
   /** Levels of JSON: deeper documents only serve attacks. */
@@ -60,6 +62,8 @@ export const LIMITS = {
   groups: 20_000,
   /** Members of one group. */
   consumersPerGroup: 1024,
+  /** Messages of one queue that an ordered group passes over while earlier ones of their messageGroup are not done. */
+  leaseLookAhead: 10_000,
   /** Declared tags of a topic. */
   declaredTags: 1000,
   /** Tags counted per topic: the most used ones (api.md, Operations). */

@@ -6,7 +6,17 @@
 import type { GantryError } from '../base/errors';
 import type { Queue } from './queue';
 import type { Command, Kind } from './command';
-import { commitOffsets, deleteGroup, putGroup, type GroupChange, type OffsetResult } from './groupChanges';
+import {
+  applyFireTimers,
+  applyRedrive,
+  applyRetry,
+  dropDeadLetters,
+  type RedriveOutcome,
+  type RetryOutcome,
+} from './failureChanges';
+import { deleteGroup, putGroup, type GroupChange } from './groupChanges';
+import { applyLease, applySettle, type LeaseOutcome, type SettleResult } from './leaseChanges';
+import { assignQueues, changeListeners, commitOffsets, resetOffsets, type OffsetResult } from './positionChanges';
 import { applySend, type SendOutcome } from './sends';
 import { hourOf } from './idRuns';
 import type { BrokerState } from './state';
@@ -42,6 +52,15 @@ export interface Results {
   deleteGroup: GroupChange;
   commitOffsets: readonly OffsetResult[];
   trim: undefined;
+  assignQueues: undefined;
+  resetOffsets: undefined;
+  lease: LeaseOutcome;
+  settle: readonly SettleResult[];
+  retry: RetryOutcome;
+  fireTimers: undefined;
+  redrive: RedriveOutcome;
+  dropDeadLetters: undefined;
+  listeners: undefined;
 }
 
 export type Outcome<K extends Kind = Kind> = { readonly ok: Results[K] } | { readonly refused: GantryError };
@@ -64,6 +83,15 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     deleteGroup,
     commitOffsets,
     trim: applyTrim,
+    assignQueues,
+    resetOffsets,
+    lease: applyLease,
+    settle: applySettle,
+    retry: applyRetry,
+    fireTimers: applyFireTimers,
+    redrive: applyRedrive,
+    dropDeadLetters,
+    listeners: changeListeners,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

@@ -14,25 +14,32 @@ import type { Log } from '../base/log';
 import { MessageIds } from '../base/messageId';
 import { apply, APPLY_VERSION, type Applied, type Outcome } from './apply';
 import type { Command, Identity } from './command';
+import { RunningTime } from '../base/runningTime';
 import { Consumers } from './consumers';
 import { unwrap, type Core } from './core';
 import { CursorCodec } from './cursor';
+import { DeadLetters } from './deadLetters';
 import { Flusher } from './flusher';
 import { Groups } from './groups';
 import { Janitor } from './janitor';
+import { LeaseDesks } from './leaseDesks';
+import { Leases } from './leases';
 import { loadTables, replay } from './load';
 import { Lookup } from './lookup';
 import { idTagBytes } from './offsetMessageId';
 import { ParkingLot } from './parking';
 import { Poller } from './poller';
+import { Positions } from './positions';
 import type { Queue } from './queue';
 import { QueueIndex } from './queueIndex';
 import { Reader } from './reader';
 import { ReadGate } from './readGate';
 import { Retention, type DiskSpace, type RetentionOptions } from './retention';
+import { Retries } from './retries';
 import { Sender } from './sender';
 import { BrokerState } from './state';
 import { Tail } from './tail';
+import { Timers } from './timers';
 import { Topics } from './topics';
 import { Writer } from './writer';
 
@@ -234,6 +241,13 @@ export class Rooms {
   readonly topics: Topics;
   readonly groups: Groups;
   readonly lookup: Lookup;
+  readonly positions: Positions;
+  readonly retries: Retries;
+  readonly leases: Leases;
+  readonly deadLetters: DeadLetters;
+  readonly #time: RunningTime;
+  readonly #desks: LeaseDesks;
+  readonly #timers: Timers;
 
   constructor(
     parts: BrokerParts,
@@ -256,7 +270,10 @@ export class Rooms {
     this.#writer = this.#newWriter();
     const gate = new ReadGate({ atOnce: LIMITS.diskReads, waiting: LIMITS.diskReadsWaiting });
     const index = new QueueIndex(tables, gate);
-    this.consumers = new Consumers(clock, state, this.epoch);
+    const secret = Buffer.from(this.identity.secret, 'base64');
+    this.#time = new RunningTime(clock);
+    this.consumers = new Consumers({ clock, time: this.#time, state, submit: (command) => this.core.submit(command) });
+    this.#desks = new LeaseDesks({ clock, time: this.#time, state });
     this.core = {
       clock,
       chance,
@@ -265,7 +282,7 @@ export class Rooms {
       reader: new Reader({ index, journal, tail: state.tail, gate }),
       lot,
       consumers: this.consumers,
-      cursors: new CursorCodec(Buffer.from(this.identity.secret, 'base64')),
+      cursors: new CursorCodec(secret),
       brokerName: options.name,
       idTag: idTagBytes(this.identity.messageIdTag),
       submit: async <C extends Command>(command: C) => unwrap<C['kind']>(await this.#writer.submit(command)),
@@ -280,7 +297,12 @@ export class Rooms {
     this.poller = new Poller(this.core);
     this.topics = new Topics(this.core);
     this.lookup = new Lookup(this.core, { journal, tables, gate });
-    this.groups = new Groups(this.core, this.lookup);
+    this.groups = new Groups(this.core, this.lookup, this.#desks);
+    this.positions = new Positions(this.core, this.lookup, this.#desks);
+    this.retries = new Retries(this.core, { tables, topics: this.topics, positions: this.positions });
+    this.leases = new Leases(this.core, this.#desks, this.retries, secret);
+    this.deadLetters = new DeadLetters(this.core, { tables, retries: this.retries, sender: this.sender });
+    this.#timers = new Timers(this.core, tables);
     this.#chores = this.#newChores(gate);
   }
 
@@ -312,6 +334,12 @@ export class Rooms {
         onError: (error) => log.error({ err: error }, 'retention failed'),
         immediately: true,
       }),
+      new Chore({
+        clock,
+        everyMs: options.retentionCheckMs,
+        runOnce: () => this.#forgetOld(),
+        onError: (error) => log.error({ err: error }, 'forgetting old dead letters failed'),
+      }),
       new Chore({ clock, everyMs: JANITOR_MS, runOnce: clean, onError: onFatal }),
       new Chore({
         clock,
@@ -325,6 +353,11 @@ export class Rooms {
         new Chore({ clock, everyMs: options.syncEveryMs, runOnce: () => journal.syncNow(), onError: onFatal }),
       );
     return chores;
+  }
+
+  async #forgetOld(): Promise<void> {
+    await this.deadLetters.expire();
+    await this.groups.forgetListeners();
   }
 
   async #scrub(gate: ReadGate): Promise<void> {
@@ -349,6 +382,10 @@ export class Rooms {
   }
 
   async startChores(): Promise<void> {
+    this.#time.start();
+    this.consumers.start();
+    this.#desks.start();
+    this.#timers.start();
     for (const chore of this.#chores) await chore.start();
   }
 
@@ -360,8 +397,11 @@ export class Rooms {
 
   async stop(): Promise<void> {
     for (const chore of this.#chores) await chore.stop();
-    await this.#writer.stop();
+    await this.#timers.stop();
     this.consumers.stop();
+    this.#desks.stop();
+    this.#time.stop();
+    await this.#writer.stop();
     await this.#flusher.flush();
   }
 
@@ -388,25 +428,53 @@ export class Rooms {
   #apply(applied: Applied): Outcome {
     const { command } = applied;
     const outcome = apply(this.#state, applied, this.#touched);
-    if ('ok' in outcome && command.kind !== 'send' && command.kind !== 'commitOffsets')
-      this.#follow(command.kind, outcome);
+    if ('ok' in outcome && command.kind !== 'send') this.#follow(command, outcome.ok);
     return outcome;
   }
 
-  /** Soft state follows what was decided: memberships, and what the NameServers know. */
-  #follow(kind: Applied['command']['kind'], outcome: Outcome): void {
-    const result = 'ok' in outcome ? outcome.ok : undefined;
-    if (kind === 'createTopic' || kind === 'updateTopic' || kind === 'deleteTopic') {
-      const { topic } = result as { topic: { no: number; name: string } };
-      this.#changedTopics.add(topic.name);
-      this.consumers.refresh(topic.no);
+  /** Soft state follows what was decided: memberships, leases, and what the NameServers know. */
+  #follow(command: Command, result: unknown): void {
+    const group =
+      'group' in command && typeof command.group === 'number' ? this.#state.groups.get(command.group) : undefined;
+    switch (command.kind) {
+      case 'createTopic':
+      case 'updateTopic':
+      case 'deleteTopic':
+        this.#topicChanged((result as { topic: { no: number; name: string } }).topic);
+        if (command.kind === 'deleteTopic') this.#groupsGone();
+        return;
+      case 'putGroup':
+        return this.consumers.regroup(this.#state.groupsByName.get(command.group.name)!);
+      case 'deleteGroup':
+        return this.#groupsGone();
+      case 'commitOffsets':
+      case 'retry':
+        return group && this.consumers.committed(group);
+      case 'resetOffsets':
+        if (group) this.consumers.reset(group);
+        return group && this.#desks.reset(group);
+      case 'assignQueues':
+        return group && this.#desks.reset(group);
+      default:
+        return; // nothing soft hangs on the others
     }
-    if (kind === 'deleteGroup' || kind === 'deleteTopic') this.consumers.forgetDeleted();
+  }
+
+  #topicChanged(topic: { readonly no: number; readonly name: string }): void {
+    this.#changedTopics.add(topic.name);
+    this.consumers.refresh(topic);
+  }
+
+  #groupsGone(): void {
+    this.consumers.forgetDeleted();
+    this.#desks.forgetDeleted();
   }
 
   #afterTurn(): void {
     for (const queue of this.#touched) for (const parking of [...queue.waiting]) parking.wake('DATA');
     this.#touched.clear();
+    this.#timers.notice();
+    for (const name of this.#state.goneTopics.splice(0)) this.#changedTopics.add(name);
     this.#flusher.notice();
     if (this.#changedTopics.size === 0) return;
     const names = new Set(this.#changedTopics);

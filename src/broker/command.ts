@@ -5,6 +5,7 @@
  *
  * The numbers are on disk: they are never given a new meaning, only new ones are added.
  */
+import { ORDINALS } from '../../storage/keys';
 import { RECORD_HEADER_BYTES } from '../../storage/record';
 import type { Group } from './group';
 import type { Topic, TopicPatch } from './topic';
@@ -21,6 +22,15 @@ export const KIND = {
   deleteGroup: 9,
   commitOffsets: 10,
   trim: 11,
+  assignQueues: 12,
+  resetOffsets: 13,
+  lease: 14,
+  settle: 15,
+  retry: 16,
+  fireTimers: 17,
+  redrive: 18,
+  dropDeadLetters: 19,
+  listeners: 20,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -39,6 +49,80 @@ export interface QueueOffset {
   readonly topic: number;
   readonly queueId: number;
   readonly nextOffset: number;
+}
+
+/** Who reads a queue for a group from now on, and for how long he may be silent. */
+export interface NewOwner {
+  readonly topic: number;
+  readonly queueId: number;
+  readonly consumer: string;
+  readonly leaseMs: number;
+}
+
+/** By whom a position is moved; judged against the recorded owner when it is applied. */
+export interface Committer {
+  readonly consumer: string;
+  /** The queue's owner epoch must be no higher. */
+  readonly generation?: number;
+}
+
+/** A position, and the owner epoch that it was read under. */
+export interface ReadOffset extends QueueOffset {
+  readonly epoch?: number;
+}
+
+/** Messages of one queue that a receive takes; what was not chosen any more when it is applied is left out. */
+export interface LeaseTake {
+  readonly topic: number;
+  readonly queueId: number;
+  /** The first offset that was not looked at when this was chosen; if that is another by now, positions were moved and nothing new is taken. */
+  readonly from: number;
+  /** The first one that is not looked at now: what lies between, and is neither fresh nor held, is left out by the filter. */
+  readonly next: number;
+  /** Never leased before: [offset, messageGroup's hash]. */
+  readonly fresh: readonly (readonly [number, number])[];
+  /** Leased before, or held: [offset, the lease it had]. */
+  readonly again: readonly (readonly [number, number])[];
+  /** Looked at and passed over, because earlier messages of their messageGroup are not done. */
+  readonly held: readonly (readonly [number, number])[];
+  /** The same, but unwanted or gone: done without being handed out. */
+  readonly dropped: readonly (readonly [number, number])[];
+}
+
+export type SettleAction = 'ACK' | 'EXTEND' | 'RETURN';
+
+/** What becomes of one leased message. */
+export interface Settlement {
+  readonly topic: number;
+  readonly queueId: number;
+  readonly offset: number;
+  /** The lease it was handed out under; it counts while the message was not handed out again. */
+  readonly lease: number;
+  readonly action: SettleAction;
+  /** With EXTEND: milliseconds that it stays invisible from now on. */
+  readonly ms?: number;
+}
+
+/** One failed message, and what becomes of it; its copy is the record at the same place. */
+export interface FailedMessage {
+  readonly topic: number;
+  readonly queueId: number;
+  readonly offset: number;
+  /** The lease that it was handed out under; without it the group's queues have owners. */
+  readonly lease?: number;
+  /** Milliseconds until it is delivered again; without it the copy is a dead letter. */
+  readonly delayMs?: number;
+  /** Which delivery the next one is. */
+  readonly attempt: number;
+  /** Base64 of a hash: repeating it finds the first answer. */
+  readonly key?: string;
+}
+
+/** A message that is sent again: its id, and the topic and queue it goes to. */
+export interface RedrivenItem {
+  readonly messageId: string;
+  readonly topic: string;
+  readonly queueId: number;
 }
 
 /** What must hold of a resource's version for a change to happen (RFC 9110, 13.1). */
@@ -81,9 +165,53 @@ export type Command =
   | {
       readonly kind: 'commitOffsets';
       readonly group: number;
-      readonly offsets: readonly QueueOffset[];
-      /** Positions may go back: a forced commit, or a reset. */
+      readonly offsets: readonly ReadOffset[];
+      /** Without one it is an operator's. */
+      readonly by?: Committer;
+      /** Positions may go back: a forced commit. */
       readonly backwards: boolean;
+    }
+  /** Positions move, whoever reads, and what was read before does not count any more. */
+  | { readonly kind: 'resetOffsets'; readonly group: number; readonly offsets: readonly QueueOffset[] }
+  | { readonly kind: 'assignQueues'; readonly group: number; readonly owners: readonly NewOwner[] }
+  | {
+      readonly kind: 'lease';
+      readonly group: number;
+      readonly invisibleMs: number;
+      readonly takes: readonly LeaseTake[];
+      /** Base64 of the hash of an attemptId. */
+      readonly attempt?: string;
+    }
+  | { readonly kind: 'settle'; readonly group: number; readonly items: readonly Settlement[] }
+  | {
+      readonly kind: 'retry';
+      readonly group: number;
+      readonly items: readonly FailedMessage[];
+      /** Positions that are committed with it. */
+      readonly offsets: readonly ReadOffset[];
+      readonly by?: Committer;
+      /** The copies, one for each item. */
+      readonly records: Buffer[];
+    }
+  /** Waiting messages become visible; `timers` are their due times and the positions they were written at. */
+  | { readonly kind: 'fireTimers'; readonly timers: readonly (readonly [number, number])[]; readonly records: Buffer[] }
+  /** Dead letters are sent again; `offsets` are theirs in %DLQ%group. */
+  | {
+      readonly kind: 'redrive';
+      readonly group: number;
+      readonly offsets: readonly number[];
+      readonly records: Buffer[];
+      /** What is remembered for an Idempotency-Key: base64 of its hash, the content's hash, and the answer but for queue offsets. */
+      readonly answer?: { readonly key: string; readonly content: string; readonly items: readonly RedrivenItem[] };
+    }
+  | { readonly kind: 'dropDeadLetters'; readonly group: number; readonly offsets: readonly number[] }
+  /** Consumers of a broadcasting group: with positions when they are new, seen again, or forgotten. */
+  | {
+      readonly kind: 'listeners';
+      readonly group: number;
+      readonly joined?: { readonly consumer: string; readonly offsets?: readonly QueueOffset[] };
+      readonly seen?: readonly string[];
+      readonly gone?: readonly string[];
     }
   /** Moves low marks; every member deletes what is below them in its own time (janitor.ts). */
   | {
@@ -100,14 +228,29 @@ export type Command =
       readonly tombstones: readonly string[];
     };
 
-/** The records of a command, with free space for their headers. Sends bring theirs along. */
+/**
+ * The records of a command, with free space for their headers. A send is its messages and nothing else; of the other
+ * commands the first record is JSON, behind which those that bring messages have them.
+ */
 export function encodeCommand(command: Command): Buffer[] {
   if (command.kind === 'send') return command.records;
-  const { kind: _, ...content } = command;
+  const { kind: _, records, ...content } = command as Command & { readonly records?: Buffer[] };
   const text = JSON.stringify(content);
   const record = Buffer.allocUnsafe(RECORD_HEADER_BYTES + Buffer.byteLength(text));
   record.write(text, RECORD_HEADER_BYTES, 'utf8');
-  return [record];
+  return records === undefined ? [record] : [record, ...records];
+}
+
+/** Messages that a command may bring beside its first record. */
+export const COPIES_PER_COMMAND = ORDINALS - 1;
+
+/** Stands in the memory tail for a command's first record that is no message. */
+export const NO_MESSAGE = Buffer.alloc(0);
+
+/** Whether the record of this kind and ordinal is a message. */
+export function isMessage(kind: number, ordinal: number): boolean {
+  if (kind === KIND.send) return true;
+  return ordinal > 0 && (kind === KIND.retry || kind === KIND.fireTimers || kind === KIND.redrive);
 }
 
 const KIND_OF_NUMBER = new Map<number, Kind>(Object.entries(KIND).map(([name, number]) => [number, name as Kind]));
@@ -122,7 +265,8 @@ export function decodeCommand(number: number, records: Buffer[], topicOf: (recor
   }
   if (kind === 'send') return { kind, topic: topicOf(records[0]!), records };
   const content = JSON.parse(records[0]!.toString('utf8', RECORD_HEADER_BYTES)) as Omit<Command, 'kind'>;
-  return { kind, ...content } as Command;
+  const messages = isMessage(number, 1) ? { records: records.slice(1) } : {};
+  return { kind, ...content, ...messages } as Command;
 }
 
 /** Bytes a command takes in the journal, roughly: for the bounds on what waits. */

@@ -1,15 +1,22 @@
 /**
- * Who consumes. Membership is soft: a consumer that joins or polls is a member for its lease, and a broker that starts
- * anew knows none. From the members follows who owns which queue, and every change of owner gets a higher epoch, by
- * which a cursor or a commit of an earlier owner is told apart. At any moment a queue has at most one owner.
+ * Who consumes. Membership is soft: a consumer that joins or polls is a member for its lease. Ownership is durable: who
+ * reads a queue is recorded by a command, whose index is the owner's epoch, and a broker that starts anew gives each
+ * recorded owner a full lease. What must always hold: of each queue of a group, at most one consumer is handed messages.
+ *
+ * From the members follows who shall have which queue. A queue that is to move is given up by its owner at once (he gets
+ * nothing more of it) and passes on when everything he was handed is committed, when he leaves or falls silent, or at
+ * its deadline.
  */
 import type { Clock, Timer } from '../base/clock';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
-import { averagely } from './allocation';
+import type { RunningTime } from '../base/runningTime';
+import { allocate } from './allocation';
+import type { Command, NewOwner } from './command';
+import { retryTopicOf } from './group';
 import type { Parking } from './parking';
 import type { Queue } from './queue';
-import type { BrokerState, GroupState } from './state';
+import { queueIdOfNumber, queueNumber, topicOfQueueNumber, type BrokerState, type GroupState } from './state';
 import { readable } from './topic';
 
 export interface Member {
@@ -18,82 +25,145 @@ export interface Member {
   readonly joinedAt: number;
   /** Wall clock, for people. */
   lastSeenAt: number;
-  /** Monotonic, for the lease. */
+  /** Running time, for the lease. */
   lastSeen: number;
+  /** Numbers of the topics it reads. */
+  readonly topics: Set<number>;
+  /** The filter it joined with, by topic, in its canonical form: it may go on saying so when the group's has changed since. */
+  readonly said: Map<number, string>;
   /** The poll that is under way, if any: it keeps the lease. */
   poll: { parking: Parking | undefined; replaced: boolean } | undefined;
   /** Rotates the queue a poll begins with, so that none starves. */
   nextStart: number;
-  /** Another list whenever ownership of one of them changes: by that a poll that reads notices. */
+  /** Queues it is handed messages of. Another list whenever one of them, or its position, changes: by that a poll that reads notices. */
   queues: readonly Queue[];
-}
-
-interface Ownership {
-  readonly member: Member;
-  readonly epoch: number;
+  /** Queues it is to get, and others still have. */
+  pending: readonly Queue[];
+  /** Queues it is to give up, and until when (running time, and wall clock for people). */
+  readonly revoking: Map<Queue, { readonly deadline: number; readonly deadlineAt: number }>;
+  /** The offset behind what it was handed of each queue under the present owner epoch. */
+  readonly handedOut: Map<Queue, number>;
 }
 
 interface Membership {
   readonly group: GroupState;
   readonly members: Map<string, Member>;
-  readonly owners: Map<Queue, Ownership>;
   timer: Timer | undefined;
+  /** The command that is recording new owners, and of which queues. */
+  assigning: Promise<void> | undefined;
+  readonly moving: Set<Queue>;
+  /** Running time at which a recording that failed is tried again. */
+  retryAt: number;
+}
+
+/** After a failed recording of owners (the disk cannot keep up) it is tried again. */
+const RETRY_MS = 1000;
+
+export interface ConsumersParts {
+  readonly clock: Clock;
+  readonly time: RunningTime;
+  readonly state: BrokerState;
+  readonly submit: (command: Extract<Command, { kind: 'assignQueues' }>) => Promise<unknown>;
 }
 
 export class Consumers {
-  readonly #clock: Clock;
-  readonly #state: BrokerState;
+  readonly #parts: ConsumersParts;
+  readonly #time: RunningTime;
   readonly #memberships = new Map<GroupState, Membership>();
-  readonly #epochPrefix: number;
-  /** Owner epochs of this process; unique across restarts together with the broker's epoch. */
-  #lastEpoch = 0;
+  #stopped = false;
 
-  constructor(clock: Clock, state: BrokerState, brokerEpoch: number) {
-    this.#clock = clock;
-    this.#state = state;
-    this.#epochPrefix = brokerEpoch * 0x1_0000_0000;
+  constructor(parts: ConsumersParts) {
+    this.#parts = parts;
+    this.#time = parts.time;
   }
 
-  /** Makes the consumer a member or renews its lease. Idempotent. */
-  join(group: GroupState, id: string, leaseMs: number): Member {
+  /** Every recorded owner is presumed to live, for a full lease. */
+  start(): void {
+    for (const group of this.#parts.state.groups.values()) {
+      if (group.owners.size === 0) continue;
+      const membership = this.#of(group);
+      for (const [number, { consumer, leaseMs }] of group.owners) {
+        const member = membership.members.get(consumer) ?? this.#add(membership, consumer, leaseMs);
+        // What it was handed before this process began nobody knows: all that was there, perhaps.
+        const queue = queueOfNumber(this.#parts.state, number);
+        if (queue) member.handedOut.set(queue, queue.max);
+        const topic = topicOfQueueNumber(number);
+        if (group.record.subscriptions.some((subscription) => subscription.topic === topic)) member.topics.add(topic);
+      }
+      for (const member of membership.members.values())
+        if (member.topics.size === 0) member.topics.add(group.record.topic);
+      this.#changed(membership);
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const membership of this.#memberships.values()) membership.timer?.cancel();
+    this.#memberships.clear();
+  }
+
+  /** Makes the consumer a member or renews its lease. Idempotent. Resolves when it has what is free for it. */
+  async join(group: GroupState, id: string, leaseMs: number, topic: number): Promise<Member> {
     const membership = this.#of(group);
     let member = membership.members.get(id);
+    const reads = member?.topics.has(topic) === true;
     if (member) {
       member.leaseMs = leaseMs;
       this.touch(member);
-      this.#arm(membership);
-      return member;
+    } else {
+      this.#checkRoom(membership);
+      member = this.#add(membership, id, leaseMs);
     }
-    if (membership.members.size >= LIMITS.consumersPerGroup) {
-      throw new GantryError(
-        'LIMIT_EXCEEDED',
-        `group ${group.record.name} has ${LIMITS.consumersPerGroup} consumers already`,
-      );
-    }
-    const now = this.#clock.now();
-    member = {
+    member.topics.add(topic);
+    if (reads) this.#arm(membership);
+    else this.#changed(membership);
+    while (membership.assigning) await membership.assigning;
+    return member;
+  }
+
+  #checkRoom({ group, members }: Membership): void {
+    if (members.size < LIMITS.consumersPerGroup) return;
+    throw new GantryError(
+      'LIMIT_EXCEEDED',
+      `group ${group.record.name} has ${LIMITS.consumersPerGroup} consumers already`,
+    );
+  }
+
+  #add(membership: Membership, id: string, leaseMs: number): Member {
+    const now = this.#parts.clock.now();
+    const member: Member = {
       id,
       leaseMs,
       joinedAt: now,
       lastSeenAt: now,
-      lastSeen: this.#clock.monotonic(),
+      lastSeen: this.#time.now(),
+      topics: new Set(),
+      said: new Map(),
       poll: undefined,
       nextStart: 0,
       queues: [],
+      pending: [],
+      revoking: new Map(),
+      handedOut: new Map(),
     };
     membership.members.set(id, member);
-    this.#rebalance(membership);
-    this.#arm(membership);
     return member;
   }
 
-  /** True when it was a member. */
+  /** True when it was a member. Its queues pass on at once. */
   leave(group: GroupState, id: string): boolean {
     const membership = this.#memberships.get(group);
     const member = membership?.members.get(id);
     if (!membership || !member) return false;
     this.#remove(membership, member);
+    this.#changed(membership);
     return true;
+  }
+
+  #remove(membership: Membership, member: Member): void {
+    membership.members.delete(member.id);
+    member.queues = member.pending = [];
+    member.poll?.parking?.wake('REBALANCED');
   }
 
   /** The member, or undefined when it never joined or its lease ran out. */
@@ -105,18 +175,32 @@ export class Consumers {
     return [...(this.#memberships.get(group)?.members.values() ?? [])].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 
-  owner(group: GroupState, queue: Queue): Ownership | undefined {
-    return this.#memberships.get(group)?.owners.get(queue);
+  /** The member that owns the queue, also while it is to give it up. */
+  owner(group: GroupState, queue: Queue): Member | undefined {
+    const owner = group.owners.get(queueNumber(queue.topic, queue.queueId));
+    return owner && this.member(group, owner.consumer);
+  }
+
+  /** The epoch by which this member's cursors and commits for the queue are judged; undefined when it does not own it. */
+  epochOf(group: GroupState, member: Member, queue: Queue): number | undefined {
+    if (group.record.mode === 'BROADCASTING') return group.listeners.get(member.id)?.epoch;
+    const owner = group.owners.get(queueNumber(queue.topic, queue.queueId));
+    return owner?.consumer === member.id ? owner.epoch : undefined;
   }
 
   touch(member: Member): void {
-    member.lastSeen = this.#clock.monotonic();
-    member.lastSeenAt = this.#clock.now();
+    member.lastSeen = this.#time.now();
+    member.lastSeenAt = this.#parts.clock.now();
   }
 
-  /** Opaque to clients: every ownership that stands now began at or before it. */
-  get generation(): string {
-    return (this.#epochPrefix + this.#lastEpoch).toString(36);
+  /** Opaque to clients: every ownership that the member has now began at or before it. Without a member: of the whole group. */
+  generation(group: GroupState, member?: Member): string {
+    let last = 0;
+    for (const { consumer, epoch } of group.owners.values())
+      if (member === undefined || consumer === member.id) last = Math.max(last, epoch);
+    for (const [consumer, { epoch }] of group.listeners)
+      if (member === undefined || consumer === member.id) last = Math.max(last, epoch);
+    return last.toString(36);
   }
 
   /** The owner epoch that a generation stands for; -1 for what is none. */
@@ -124,120 +208,216 @@ export class Consumers {
     return /^[0-9a-z]{1,11}$/.test(generation) ? parseInt(generation, 36) : -1;
   }
 
-  /** Positions of these queues are moved under their owners: whatever cursors they hold is void. */
-  renew(group: GroupState, queues: readonly Queue[]): void {
+  /** It was handed messages of the queue up to `next`. */
+  handedOut(member: Member, queue: Queue, next: number): void {
+    member.handedOut.set(queue, Math.max(next, member.handedOut.get(queue) ?? 0));
+  }
+
+  /** Positions of the group were committed: what is given up may be free now. */
+  committed(group: GroupState): void {
     const membership = this.#memberships.get(group);
     if (!membership) return;
-    for (const queue of queues) {
-      const member = membership.owners.get(queue)?.member;
-      if (!member) continue;
-      membership.owners.set(queue, { member, epoch: this.#nextEpoch() });
+    for (const { revoking } of membership.members.values()) if (revoking.size > 0) return this.#changed(membership);
+  }
+
+  /** Positions were moved under their owners: whatever they were handed before does not count. */
+  reset(group: GroupState): void {
+    const membership = this.#memberships.get(group);
+    if (!membership) return;
+    for (const member of membership.members.values()) {
+      for (const queue of [...member.queues, ...member.revoking.keys()])
+        // Of those alone that were moved, by the command that was applied just now: what is out of the others stays out.
+        if (this.epochOf(group, member, queue) === this.#parts.state.applied) member.handedOut.set(queue, 0);
       member.queues = [...member.queues];
+      member.poll?.parking?.wake('REBALANCED');
     }
+    this.#changed(membership);
   }
 
-  /** Lets the polls of these queues' owners look again. */
-  wake(group: GroupState, queues: readonly Queue[]): void {
-    for (const queue of queues) this.owner(group, queue)?.member.poll?.parking?.wake('REBALANCED');
-  }
-
-  /** The topic's queues or permission changed. */
-  refresh(topic: number): void {
+  /** The topic's queues or permission changed, or it is new. */
+  refresh(topic: { readonly no: number; readonly name: string }): void {
     for (const membership of this.#memberships.values()) {
-      if (membership.group.record.topic === topic) this.#rebalance(membership);
+      const { name, subscriptions } = membership.group.record;
+      const reads = subscriptions.some((subscription) => subscription.topic === topic.no);
+      if (reads || topic.name === retryTopicOf(name)) this.#changed(membership);
     }
+  }
+
+  /** The group's strategy or subscriptions changed. */
+  regroup(group: GroupState): void {
+    const membership = this.#memberships.get(group);
+    if (membership) this.#changed(membership);
   }
 
   /** Memberships of groups that do not exist any more end, and their polls with them. */
   forgetDeleted(): void {
     for (const [group, membership] of this.#memberships) {
-      if (this.#state.groups.get(group.record.no) === group) continue;
+      if (this.#parts.state.groups.get(group.record.no) === group) continue;
       this.#memberships.delete(group);
       membership.timer?.cancel();
       for (const member of membership.members.values()) member.poll?.parking?.wake('REBALANCED');
     }
   }
 
-  stop(): void {
-    for (const membership of this.#memberships.values()) membership.timer?.cancel();
-    this.#memberships.clear();
-  }
-
   #of(group: GroupState): Membership {
     let membership = this.#memberships.get(group);
     if (!membership) {
-      membership = { group, members: new Map(), owners: new Map(), timer: undefined };
+      membership = {
+        group,
+        members: new Map(),
+        timer: undefined,
+        assigning: undefined,
+        moving: new Set(),
+        retryAt: Infinity,
+      };
       this.#memberships.set(group, membership);
     }
     return membership;
   }
 
-  #remove(membership: Membership, member: Member): void {
-    membership.members.delete(member.id);
-    member.queues = [];
-    member.poll?.parking?.wake('REBALANCED');
-    this.#rebalance(membership);
+  /** Works out anew who has what, records new owners, and wakes those whom it concerns. */
+  #changed(membership: Membership): void {
+    if (membership.assigning) {
+      // It is gone through again when the new owners are recorded; what must be given up takes effect at once.
+      this.#plan(membership);
+    } else this.#record(membership, this.#plan(membership));
     this.#arm(membership);
   }
 
-  #nextEpoch(): number {
-    return this.#epochPrefix + ++this.#lastEpoch;
-  }
-
-  #rebalance(membership: Membership): void {
-    const members = [...membership.members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-    const queues = this.#queuesOf(membership.group);
-    const shares = members.length === 0 ? [] : averagely(members.length, queues.length);
-    const owners = new Map<Queue, Ownership>();
-    const changed = new Set<Member>();
-    members.forEach((member, i) => {
-      member.queues = shares[i]!.map((j) => queues[j]!);
-      for (const queue of member.queues) {
-        const before = membership.owners.get(queue);
-        if (before?.member === member) owners.set(queue, before);
-        else {
-          owners.set(queue, { member, epoch: this.#nextEpoch() });
-          changed.add(member);
-          if (before) changed.add(before.member);
-        }
-      }
+  #record(membership: Membership, owners: readonly NewOwner[]): void {
+    if (owners.length === 0 || this.#stopped) return;
+    membership.retryAt = Infinity;
+    const group = membership.group.record.no;
+    for (const at of owners) membership.moving.add(this.#parts.state.topics.get(at.topic)!.queues[at.queueId]!);
+    const recording = this.#parts.submit({ kind: 'assignQueues', group, owners }).then(
+      () => true,
+      () => false,
+    );
+    membership.assigning = recording.then((done) => {
+      membership.assigning = undefined;
+      if (this.#memberships.get(membership.group) !== membership) return;
+      for (const queue of membership.moving) if (done) this.owner(membership.group, queue)?.handedOut.set(queue, 0);
+      membership.moving.clear();
+      if (done) return this.#changed(membership);
+      membership.retryAt = this.#time.now() + RETRY_MS;
+      this.#arm(membership);
     });
-    for (const [queue, { member }] of membership.owners) if (!owners.has(queue)) changed.add(member);
-    membership.owners.clear();
-    for (const [queue, ownership] of owners) membership.owners.set(queue, ownership);
-    for (const member of changed) member.poll?.parking?.wake('REBALANCED');
   }
 
-  #queuesOf(group: GroupState): Queue[] {
-    const topic = this.#state.topics.get(group.record.topic);
-    if (!topic || !readable(topic.record.permission)) return [];
-    return topic.queues.slice(0, topic.record.readQueues);
+  /** Lists of all members as they follow from who lives and who is recorded; answers the owners to be recorded. */
+  #plan({ group, members, moving }: Membership): NewOwner[] {
+    const lists = new Map(
+      [...members.values()].map((member) => [member, { queues: [] as Queue[], pending: [] as Queue[] }]),
+    );
+    const owners: NewOwner[] = [];
+    const revoked = new Map<Member, Queue[]>();
+    for (const [queue, target] of this.#targets(group, members)) {
+      const holder = this.owner(group, queue);
+      if (moving.has(queue)) lists.get(target)!.pending.push(queue);
+      else if (holder === target) lists.get(target)!.queues.push(queue);
+      else if (!holder || this.#isFree(group, holder, queue)) {
+        owners.push({ topic: queue.topic, queueId: queue.queueId, consumer: target.id, leaseMs: target.leaseMs });
+        lists.get(target)!.pending.push(queue);
+      } else {
+        revoked.set(holder, [...(revoked.get(holder) ?? []), queue]);
+        lists.get(target)!.pending.push(queue);
+      }
+    }
+    if (group.record.mode === 'BROADCASTING') this.#giveAll(group, lists);
+    for (const [member, { queues, pending }] of lists) this.#update(member, queues, pending, revoked.get(member) ?? []);
+    return owners;
   }
 
-  /** One timer per group, set to the lease that ends first. A poll under way keeps its consumer's lease. */
+  #update(member: Member, queues: readonly Queue[], pending: readonly Queue[], revoked: readonly Queue[]): void {
+    member.pending = pending;
+    for (const queue of [...member.revoking.keys()]) if (!revoked.includes(queue)) member.revoking.delete(queue);
+    let fewer = false;
+    for (const queue of revoked) {
+      if (member.revoking.has(queue)) continue;
+      const { leaseMs } = member;
+      member.revoking.set(queue, {
+        deadline: this.#time.now() + leaseMs,
+        deadlineAt: this.#parts.clock.now() + leaseMs,
+      });
+      fewer = true;
+    }
+    const before = member.queues;
+    if (before.length === queues.length && before.every((queue, i) => queue === queues[i]) && !fewer) return;
+    const has = new Set(queues);
+    for (const queue of before) if (!has.has(queue)) fewer = true;
+    for (const queue of member.handedOut.keys())
+      if (!has.has(queue) && !member.revoking.has(queue)) member.handedOut.delete(queue);
+    member.queues = queues;
+    member.poll?.parking?.wake(fewer ? 'REBALANCED' : 'ASSIGNED');
+  }
+
+  /** For each queue that the group reads, the member that shall have it: each topic is divided by itself. */
+  *#targets(group: GroupState, members: ReadonlyMap<string, Member>): Iterable<[Queue, Member]> {
+    if (group.record.mode === 'BROADCASTING') return;
+    const sorted = [...members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    for (const { queues, topic } of this.#topicsOf(group)) {
+      const readers = topic === undefined ? sorted : sorted.filter((member) => member.topics.has(topic));
+      if (readers.length === 0) continue;
+      const ids = readers.map(({ id }) => id);
+      const names = queues.map((queue) => `${queue.topic}-${queue.queueId}`);
+      const shares = allocate(group.record.allocation, group.record.name, ids, names);
+      for (let i = 0; i < readers.length; i++) for (const j of shares[i]!) yield [queues[j]!, readers[i]!];
+    }
+  }
+
+  #giveAll(group: GroupState, lists: ReadonlyMap<Member, { queues: Queue[] }>): void {
+    for (const { queues, topic } of this.#topicsOf(group))
+      for (const [member, list] of lists)
+        if (topic === undefined || member.topics.has(topic)) list.queues.push(...queues);
+  }
+
+  /** Readable queues by topic; the group's retries are everybody's (topic undefined). */
+  *#topicsOf(group: GroupState): Iterable<{ topic: number | undefined; queues: Queue[] }> {
+    const { state } = this.#parts;
+    for (const { topic } of group.record.subscriptions) yield { topic, queues: readableQueues(state, topic) };
+    const retries = state.topicsByName.get(retryTopicOf(group.record.name));
+    if (retries) yield { topic: undefined, queues: retries.queues };
+  }
+
+  /** Whether a queue may pass on from a living owner. */
+  #isFree(group: GroupState, holder: Member, queue: Queue): boolean {
+    const revoking = holder.revoking.get(queue);
+    if (revoking && revoking.deadline <= this.#time.now()) return true;
+    const handed = holder.handedOut.get(queue);
+    if (handed === undefined) return true;
+    return (group.offsets.get(queueNumber(queue.topic, queue.queueId)) ?? queue.min) >= handed;
+  }
+
+  /** One timer per group, set to what comes first: the end of a lease, the time to give a queue up or to try again. A poll keeps its consumer's lease. */
   #arm(membership: Membership): void {
     membership.timer?.cancel();
     membership.timer = undefined;
-    const now = this.#clock.monotonic();
-    let next = Infinity;
+    const now = this.#time.now();
+    let next = membership.retryAt - now;
     for (const member of membership.members.values()) {
-      const left = member.poll ? member.leaseMs : member.lastSeen + member.leaseMs - now;
-      next = Math.min(next, left);
+      next = Math.min(next, member.poll ? member.leaseMs : member.lastSeen + member.leaseMs - now);
+      for (const { deadline } of member.revoking.values()) next = Math.min(next, deadline - now);
     }
-    if (next === Infinity) return;
-    membership.timer = this.#clock.after(Math.max(next, 1), () => this.#expire(membership));
+    if (next === Infinity || this.#stopped) return;
+    membership.timer = this.#parts.clock.after(Math.max(next, 1), () => this.#expire(membership));
   }
 
   #expire(membership: Membership): void {
-    const now = this.#clock.monotonic();
-    const gone = [...membership.members.values()].filter(
-      (member) => !member.poll && member.lastSeen + member.leaseMs <= now,
-    );
-    for (const member of gone) membership.members.delete(member.id);
-    if (gone.length > 0) {
-      for (const member of gone) member.queues = [];
-      this.#rebalance(membership);
-    }
-    this.#arm(membership);
+    membership.timer = undefined;
+    const now = this.#time.now();
+    for (const member of [...membership.members.values()])
+      if (!member.poll && member.lastSeen + member.leaseMs <= now) this.#remove(membership, member);
+    this.#changed(membership);
   }
 }
+
+/** The queues of a topic that consumers may read. */
+export function readableQueues(state: BrokerState, no: number): Queue[] {
+  const topic = state.topics.get(no);
+  if (!topic || !readable(topic.record.permission)) return [];
+  return topic.queues.slice(0, topic.record.readQueues);
+}
+
+/** The queue of a number, if it exists. */
+export const queueOfNumber = (state: BrokerState, number: number): Queue | undefined =>
+  state.topics.get(topicOfQueueNumber(number))?.queues[queueIdOfNumber(number)];

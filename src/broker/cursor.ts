@@ -3,15 +3,16 @@
  * group's and the consumer's creation, and a changed or foreign one is refused. An older one is no error; each of its
  * parts counts as long as the consumer has held that queue without interruption (its owner epoch is unchanged).
  *
- *   version 1 · group 6 · crc of the group's name 4 · crc of the consumer 4 · topic 6 · parts [queueId 2, epoch 8, position 8] · mac 12
+ *   version 1 · group 6 · crc of the group's name 4 · crc of the consumer 4 · first topic 6
+ *   · slots 1 [topic 6, epoch 6] · parts [slot 1, queueId 2, position 6] · mac 12
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import { readNumber, writeNumber } from '../../storage/keys';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 
 export interface CursorPart {
+  readonly topic: number;
   readonly queueId: number;
   readonly epoch: number;
   /** The next offset to read. */
@@ -23,21 +24,61 @@ export interface CursorOwner {
   readonly group: number;
   readonly groupName: string;
   readonly consumerId: string;
+  /** The group's first topic. */
   readonly topic: number;
 }
 
 /** Where in the request the cursor stood. */
 export type CursorSource = 'query' | 'body';
 
-const VERSION = 1;
-const HEAD_BYTES = 21;
-const PART_BYTES = 18;
+const VERSION = 2;
+const HEAD_BYTES = 22;
+const SLOT_BYTES = 12;
+const PART_BYTES = 9;
 const MAC_BYTES = 12;
+const SLOTS = 255;
 
-/** Queues a cursor has room for within the 4,096 characters of rule 6. */
-export const CURSOR_PARTS = Math.floor(
-  (Math.floor((LIMITS.cursorCharacters * 3) / 4) - HEAD_BYTES - MAC_BYTES) / PART_BYTES,
-);
+/** Bytes that slots and parts may take within the 4,096 characters of rule 6. */
+const ROOM = Math.floor((LIMITS.cursorCharacters * 3) / 4) - HEAD_BYTES - MAC_BYTES;
+
+/** Collects parts as long as there is room for them in a cursor. */
+export class CursorParts {
+  readonly #slots = new Set<string>();
+  readonly #parts = new Map<string, CursorPart>();
+  #left = ROOM;
+
+  /** Adds a part, or moves that of the same queue; false when there is no room. */
+  add(part: CursorPart): boolean {
+    const { place, slot } = namesOf(part.topic, part.queueId, part.epoch);
+    const cost = this.#cost(place, slot);
+    if (cost > this.#left) return false;
+    this.#left -= cost;
+    this.#slots.add(slot);
+    this.#parts.set(place, part);
+    return true;
+  }
+
+  /** Whether a part of this queue would fit. */
+  fits(topic: number, queueId: number, epoch: number): boolean {
+    const { place, slot } = namesOf(topic, queueId, epoch);
+    return this.#cost(place, slot) <= this.#left;
+  }
+
+  #cost(place: string, slot: string): number {
+    const part = this.#parts.has(place) ? 0 : PART_BYTES;
+    if (this.#slots.has(slot)) return part;
+    return this.#slots.size < SLOTS ? part + SLOT_BYTES : Infinity;
+  }
+
+  get parts(): CursorPart[] {
+    return [...this.#parts.values()];
+  }
+}
+
+const namesOf = (topic: number, queueId: number, epoch: number) => ({
+  place: `${topic}-${queueId}`,
+  slot: `${topic}-${epoch}`,
+});
 
 export class CursorCodec {
   readonly #secret: Buffer;
@@ -46,18 +87,30 @@ export class CursorCodec {
     this.#secret = secret;
   }
 
+  /** The parts must have been collected by `CursorParts`. */
   encode(owner: CursorOwner, parts: readonly CursorPart[]): string {
-    const bytes = Buffer.allocUnsafe(HEAD_BYTES + parts.length * PART_BYTES + MAC_BYTES);
+    const slots = new Map<string, { number: number; topic: number; epoch: number }>();
+    for (const { topic, epoch } of parts) {
+      const name = `${topic}-${epoch}`;
+      if (!slots.has(name)) slots.set(name, { number: slots.size, topic, epoch });
+    }
+    const bytes = Buffer.allocUnsafe(HEAD_BYTES + slots.size * SLOT_BYTES + parts.length * PART_BYTES + MAC_BYTES);
     bytes[0] = VERSION;
     bytes.writeUIntBE(owner.group, 1, 6);
     bytes.writeUInt32BE(crc32(owner.groupName), 7);
     bytes.writeUInt32BE(crc32(owner.consumerId), 11);
     bytes.writeUIntBE(owner.topic, 15, 6);
+    bytes[21] = slots.size;
     let at = HEAD_BYTES;
+    for (const { topic, epoch } of slots.values()) {
+      bytes.writeUIntBE(topic, at, 6);
+      bytes.writeUIntBE(epoch, at + 6, 6);
+      at += SLOT_BYTES;
+    }
     for (const part of parts) {
-      bytes.writeUInt16BE(part.queueId, at);
-      writeNumber(bytes, part.epoch, at + 2);
-      writeNumber(bytes, part.position, at + 10);
+      bytes[at] = slots.get(`${part.topic}-${part.epoch}`)!.number;
+      bytes.writeUInt16BE(part.queueId, at + 1);
+      bytes.writeUIntBE(part.position, at + 3, 6);
       at += PART_BYTES;
     }
     this.#mac(bytes.subarray(0, at)).copy(bytes, at);
@@ -68,11 +121,7 @@ export class CursorCodec {
   decode(text: string, owner: CursorOwner, from: CursorSource): CursorPart[] {
     const bytes = Buffer.from(text, 'base64url');
     const end = bytes.length - MAC_BYTES;
-    const shaped =
-      end >= HEAD_BYTES &&
-      (end - HEAD_BYTES) % PART_BYTES === 0 &&
-      bytes.toString('base64url') === text &&
-      bytes[0] === VERSION;
+    const shaped = end >= HEAD_BYTES && bytes.toString('base64url') === text && bytes[0] === VERSION;
     if (!shaped || !timingSafeEqual(this.#mac(bytes.subarray(0, end)), bytes.subarray(end)))
       throw invalid('it was not made by this cluster', from);
     if (bytes.readUInt32BE(7) !== crc32(owner.groupName)) throw invalid('it belongs to another group', from);
@@ -83,20 +132,27 @@ export class CursorCodec {
         'the topic or the group was deleted and created again since this cursor was made: poll without a cursor',
       );
     }
-    const parts: CursorPart[] = [];
-    for (let at = HEAD_BYTES; at < end; at += PART_BYTES) {
-      parts.push({
-        queueId: bytes.readUInt16BE(at),
-        epoch: readNumber(bytes, at + 2),
-        position: readNumber(bytes, at + 10),
-      });
-    }
-    return parts;
+    return readParts(bytes, end);
   }
 
   #mac(bytes: Buffer): Buffer {
     return createHmac('sha256', this.#secret).update(bytes).digest().subarray(0, MAC_BYTES);
   }
+}
+
+/** Of bytes that we made: their shape is known. */
+function readParts(bytes: Buffer, end: number): CursorPart[] {
+  const parts: CursorPart[] = [];
+  for (let at = HEAD_BYTES + bytes[21]! * SLOT_BYTES; at < end; at += PART_BYTES) {
+    const slot = HEAD_BYTES + bytes[at]! * SLOT_BYTES;
+    parts.push({
+      topic: bytes.readUIntBE(slot, 6),
+      epoch: bytes.readUIntBE(slot + 6, 6),
+      queueId: bytes.readUInt16BE(at + 1),
+      position: bytes.readUIntBE(at + 3, 6),
+    });
+  }
+  return parts;
 }
 
 function invalid(why: string, from: CursorSource): GantryError {

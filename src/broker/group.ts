@@ -1,9 +1,16 @@
-/** A consumer group: what it reads and where it began. Who its members are is soft state (consumers.ts). */
+/** A consumer group: what it reads, how, and where it began. Who its members are is soft state (consumers.ts). */
+import type { Allocation } from './allocation';
 import type { FilterSpec } from './filter';
 
-export type GroupMode = 'CLUSTERING';
+export type GroupMode = 'CLUSTERING' | 'BROADCASTING';
 export type ConsumeFrom = 'EARLIEST' | 'LATEST' | 'TIMESTAMP';
-export type Allocation = 'AVG';
+
+/** One topic that a group reads. */
+export interface Subscription {
+  readonly topic: number;
+  readonly topicName: string;
+  readonly filter: FilterSpec;
+}
 
 export interface Group {
   /** Journal index of the command that created it here. */
@@ -11,18 +18,76 @@ export interface Group {
   readonly name: string;
   readonly id: string;
   readonly version: number;
-  /** The topic's number and name; a group reads one topic. */
+  /** The first subscription's topic and filter. */
   readonly topic: number;
   readonly topicName: string;
   readonly filter: FilterSpec;
+  /** At least one; more only with `allowMultipleTopics`. */
+  readonly subscriptions: readonly Subscription[];
+  readonly allowMultipleTopics: boolean;
   readonly mode: GroupMode;
   /** Evaluated once, when the group is created. */
   readonly consumeFrom: ConsumeFrom;
   readonly consumeTimestamp?: number;
   readonly allocation: Allocation;
+  /** Lease style only: within a messageGroup the next message waits for the one before it. */
+  readonly ordered: boolean;
+  /** Deliveries after the first one; then a message is a dead letter. */
+  readonly maxAttempts: number;
+  /** Before the second, third … delivery; the last one stands for all later ones. */
+  readonly retryDelaysMs: readonly number[];
   readonly description?: string;
   readonly createdAt: number;
   readonly updatedAt: number;
   /** A queue made after this moment is read from its beginning. */
   readonly startedAt: number;
 }
+
+const S = 1000;
+const M = 60 * S;
+const H = 60 * M;
+
+/** RocketMQ's: 16 retries, after 10 s, 30 s, 1 … 10 min, 20 min, 30 min, 1 h, 2 h (DefaultMQPushConsumer, MessageStoreConfig). */
+export const GROUP_DEFAULTS = {
+  mode: 'CLUSTERING',
+  allocation: 'AVG',
+  ordered: false,
+  maxAttempts: 16,
+  retryDelaysMs: [
+    10 * S,
+    30 * S,
+    M,
+    2 * M,
+    3 * M,
+    4 * M,
+    5 * M,
+    6 * M,
+    7 * M,
+    8 * M,
+    9 * M,
+    10 * M,
+    20 * M,
+    30 * M,
+    H,
+    2 * H,
+  ],
+  allowMultipleTopics: false,
+} as const;
+
+/** Milliseconds before the delivery that follows the `attempt`-th one (1 = the first). */
+export function retryDelay(group: Group, attempt: number): number {
+  const { retryDelaysMs } = group;
+  return retryDelaysMs[Math.min(attempt, retryDelaysMs.length) - 1]!;
+}
+
+/** Whether a message that was delivered `attempt` times and failed is given up. */
+export const exhausted = (group: Group, attempt: number): boolean => attempt > group.maxAttempts;
+
+/** Its filter for a topic; undefined for a topic that it does not subscribe. */
+export const subscriptionTo = (group: Group, topic: number): Subscription | undefined =>
+  group.subscriptions.find((subscription) => subscription.topic === topic);
+
+/** Names of a group's own topics; RocketMQ's (MixAll). */
+export const retryTopicOf = (group: string): string => `%RETRY%${group}`;
+export const deadLetterTopicOf = (group: string): string => `%DLQ%${group}`;
+export const isSystemTopic = (name: string): boolean => name.includes('%');

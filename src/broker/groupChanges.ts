@@ -1,21 +1,16 @@
-/** Creating, changing and deleting groups, and moving their positions: the decisions, made when applied. */
+/** Creating, changing and deleting groups: the decisions, made when applied. */
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
-import type { QueueOffset } from './command';
-import type { Group } from './group';
+import { deadLetterTopicOf, retryTopicOf, subscriptionTo, type Group, type Subscription } from './group';
 import { queueNumber, type BrokerState, type GroupState } from './state';
 import { preconditionRefusal } from './topicChanges';
+import { dropTopicNamed } from './topicRemoval';
 
 export interface GroupChange {
   readonly group: Group;
   readonly created: boolean;
 }
-
-/** One queue's part of a commit. */
-export type OffsetResult =
-  | { readonly topic: number; readonly queueId: number; readonly nextOffset: number; readonly error?: undefined }
-  | { readonly topic: number; readonly queueId: number; readonly nextOffset: number; readonly error: GantryError };
 
 export function putGroup(state: BrokerState, applied: Applied<CommandOf<'putGroup'>>): Outcome<'putGroup'> {
   const { command } = applied;
@@ -23,9 +18,9 @@ export function putGroup(state: BrokerState, applied: Applied<CommandOf<'putGrou
   const existing = state.groupsByName.get(wanted.name);
   const failed = preconditionRefusal(command, existing?.record.version, `group ${wanted.name}`);
   if (failed) return { refused: failed };
+  if (!wanted.subscriptions.every(({ topic }) => state.topics.has(topic)))
+    return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
   if (existing) return changeGroup(state, existing, applied);
-  const topic = state.topics.get(wanted.topic);
-  if (!topic) return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
   if (state.groups.size >= LIMITS.groups) {
     return {
       refused: new GantryError(
@@ -37,55 +32,70 @@ export function putGroup(state: BrokerState, applied: Applied<CommandOf<'putGrou
   return { ok: { group: startGroup(state, applied), created: true } };
 }
 
-/** The start position of every queue is fixed here, once; LATEST means the messages that are stored after this command. */
-function startGroup(state: BrokerState, { command, index, time }: Applied<CommandOf<'putGroup'>>): Group {
-  const wanted = command.group;
-  const record: Group = { ...wanted, no: index, version: 1, createdAt: time, updatedAt: time, startedAt: time };
+function startGroup(state: BrokerState, applied: Applied<CommandOf<'putGroup'>>): Group {
+  const { command, index, time } = applied;
+  const record: Group = { ...command.group, no: index, version: 1, createdAt: time, updatedAt: time, startedAt: time };
   const group = state.newGroupState(record);
   state.putGroup(group, true);
-  const start = new Map(command.start?.map((at) => [at.queueId, at.nextOffset]));
-  for (const queue of state.topics.get(wanted.topic)!.queues) {
-    const decided = wanted.consumeFrom === 'LATEST' ? queue.max : queue.min;
-    state.putOffset(group, queue.topic, queue.queueId, start.get(queue.queueId) ?? decided);
-  }
+  for (const subscription of record.subscriptions) startSubscription(state, group, subscription, command);
   return record;
+}
+
+/** The start position of every queue is fixed here, once; LATEST means the messages that are stored after this command. */
+function startSubscription(
+  state: BrokerState,
+  group: GroupState,
+  { topic }: Subscription,
+  command: CommandOf<'putGroup'>,
+): void {
+  if (group.record.mode === 'BROADCASTING') return; // each consumer's own, from its join
+  const start = new Map(command.start?.map((at) => [queueNumber(at.topic, at.queueId), at.nextOffset]));
+  for (const queue of state.topics.get(topic)!.queues) {
+    const decided = group.record.consumeFrom === 'LATEST' ? queue.max : queue.min;
+    state.putOffset(group, topic, queue.queueId, start.get(queueNumber(topic, queue.queueId)) ?? decided);
+  }
 }
 
 function changeGroup(
   state: BrokerState,
   group: GroupState,
-  { command, time }: Applied<CommandOf<'putGroup'>>,
+  applied: Applied<CommandOf<'putGroup'>>,
 ): Outcome<'putGroup'> {
+  const { command, time } = applied;
   const before = group.record;
-  const wanted = command.group;
-  if (before.topic !== wanted.topic) {
-    return {
-      refused: new GantryError(
-        'SUBSCRIPTION_CONFLICT',
-        `group ${before.name} reads topic ${before.topicName}; it cannot be moved to ${wanted.topicName}: use another group, or delete this one`,
-        { members: { topic: before.topicName, filter: before.filter } },
-      ),
-    };
-  }
+  const refused = changeRefusal(before, command.group);
+  if (refused) return { refused };
   // The moment it began, and where, were decided when it was created; id likewise.
-  const { consumeFrom, consumeTimestamp, id, no, createdAt, startedAt } = before;
-  const { consumeTimestamp: _, ...changeable } = wanted;
+  const { consumeFrom, consumeTimestamp, id, no, createdAt, startedAt, version, updatedAt } = before;
+  const { consumeTimestamp: _, ...changeable } = command.group;
   const after: Group = {
     ...changeable,
     consumeFrom,
     ...(consumeTimestamp === undefined ? {} : { consumeTimestamp }),
-    id,
-    no,
-    createdAt,
-    startedAt,
-    version: before.version,
-    updatedAt: before.updatedAt,
+    ...{ id, no, createdAt, startedAt, version, updatedAt },
   };
   if (JSON.stringify(sorted(after)) === JSON.stringify(sorted(before)))
     return { ok: { group: before, created: false } };
-  group.record = { ...after, version: before.version + 1, updatedAt: time };
+  group.record = { ...after, version: version + 1, updatedAt: time };
   state.putGroup(group, false);
+  for (const subscription of after.subscriptions)
+    if (!subscriptionTo(before, subscription.topic)) startSubscription(state, group, subscription, command);
   return { ok: { group: group.record, created: false } };
+}
+
+function changeRefusal(before: Group, wanted: CommandOf<'putGroup'>['group']): GantryError | undefined {
+  const conflict = (what: string) =>
+    new GantryError('SUBSCRIPTION_CONFLICT', `group ${before.name} ${what}: use another group, or delete this one`, {
+      members: { topic: before.topicName, filter: before.filter },
+    });
+  if (before.topic !== wanted.topic)
+    return conflict(`reads topic ${before.topicName}; it cannot be moved to ${wanted.topicName}`);
+  if (before.mode !== wanted.mode) return conflict(`is ${before.mode}, and stays it`);
+  if (before.ordered !== wanted.ordered)
+    return conflict(`is ${before.ordered ? 'ordered' : 'not ordered'}, and stays so`);
+  if (wanted.subscriptions.length > 1 && !wanted.allowMultipleTopics)
+    return conflict('reads several topics and needs allowMultipleTopics');
+  return undefined;
 }
 
 const sorted = (record: object): unknown => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -95,48 +105,13 @@ export function deleteGroup(state: BrokerState, applied: Applied<CommandOf<'dele
   if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
   const failed = preconditionRefusal(applied.command, group.record.version, `group ${group.record.name}`);
   if (failed) return { refused: failed };
-  state.dropGroup(group);
+  removeGroup(state, group, applied);
   return { ok: { group: group.record, created: false } };
 }
 
-export function commitOffsets(
-  state: BrokerState,
-  applied: Applied<CommandOf<'commitOffsets'>>,
-): Outcome<'commitOffsets'> {
-  const { command } = applied;
-  const group = state.groups.get(command.group);
-  if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
-  return { ok: command.offsets.map((at) => commitOne(state, group, at, command.backwards)) };
-}
-
-function commitOne(state: BrokerState, group: GroupState, at: QueueOffset, backwards: boolean): OffsetResult {
-  const queue = state.topics.get(at.topic)?.queues[at.queueId];
-  if (!queue) return { ...at, error: new GantryError('QUEUE_NOT_FOUND', 'the queue does not exist any more') };
-  if (at.nextOffset > queue.max) {
-    return {
-      ...at,
-      error: new GantryError(
-        'OFFSET_MOVED',
-        `nextOffset ${at.nextOffset} lies behind the queue's end ${queue.max}: commit the offset after the last handled message`,
-        {
-          members: { minOffset: queue.min, maxOffset: queue.max },
-        },
-      ),
-    };
-  }
-  const committed = group.offsets.get(queueNumber(at.topic, at.queueId));
-  if (committed !== undefined && at.nextOffset < committed && !backwards) {
-    return {
-      ...at,
-      error: new GantryError(
-        'OFFSET_BACKWARDS',
-        `${committed} is committed already, and ${at.nextOffset} is before it: say force to go back`,
-        {
-          members: { committed },
-        },
-      ),
-    };
-  }
-  if (committed !== at.nextOffset) state.putOffset(group, at.topic, at.queueId, at.nextOffset);
-  return { ...at };
+/** The group, its positions, and its topics of retries and dead letters. */
+export function removeGroup(state: BrokerState, group: GroupState, applied: Applied): void {
+  const { name } = group.record;
+  state.dropGroup(group, applied.index);
+  for (const topic of [retryTopicOf(name), deadLetterTopicOf(name)]) dropTopicNamed(state, topic, applied);
 }

@@ -1,15 +1,18 @@
-/** What people do with groups: create, join, leave, commit, look, reset. */
+/** What people do with groups: create, change, join, leave, delete. Positions are positions.ts. */
 import { GantryError } from '../base/errors';
+import type { Allocation } from './allocation';
 import type { Precondition, QueueOffset } from './command';
-import { Consumers, type Member } from './consumers';
+import type { Member } from './consumers';
 import { groupNamed, topicNamed, type Core } from './core';
-import { canonical, parseFilter, type FilterSpec } from './filter';
-import type { Allocation, ConsumeFrom, Group, GroupMode } from './group';
-import type { GroupChange, OffsetResult } from './groupChanges';
+import { canonical, EVERYTHING, parseFilter, type FilterSpec } from './filter';
+import { GROUP_DEFAULTS, type ConsumeFrom, type Group, type GroupMode, type Subscription } from './group';
+import type { GroupChange } from './groupChanges';
+import type { LeaseDesks } from './leaseDesks';
 import type { Lookup } from './lookup';
-import { ownerOf } from './poller';
+import { committedOf } from './poller';
 import type { Queue } from './queue';
 import { queueNumber, type GroupState } from './state';
+import { preconditionRefusal } from './topicChanges';
 
 export interface NewGroup {
   readonly name: string;
@@ -19,6 +22,10 @@ export interface NewGroup {
   readonly consumeFrom: ConsumeFrom;
   readonly consumeTimestamp?: number;
   readonly allocation: Allocation;
+  readonly ordered: boolean;
+  readonly maxAttempts: number;
+  readonly retryDelaysMs: readonly number[];
+  readonly allowMultipleTopics: boolean;
   readonly description?: string;
 }
 
@@ -35,46 +42,23 @@ export interface Joined {
   readonly group: Group;
   readonly generation: string;
   readonly queues: { queue: Queue; nextOffset: number }[];
+  /** The consumer's, as soon as their present owners have given them up. */
+  readonly pending: readonly Queue[];
 }
 
-export interface QueueProgress {
-  readonly queue: Queue;
-  readonly committed: number;
-  readonly lag: number;
-  readonly owner: string | undefined;
-}
-
-export type ResetTarget = 'EARLIEST' | 'LATEST' | { readonly timestamp: number } | { readonly offset: number };
-
-export interface ResetStep {
-  readonly queue: Queue;
-  readonly from: number;
-  readonly to: number;
-}
-
-export interface CommitRequest {
-  readonly consumerId: string | undefined;
-  readonly cursor: string | undefined;
-  readonly generation: string | undefined;
-  readonly offsets: readonly { topic: string; broker: string; queueId: number; nextOffset: number }[] | undefined;
-  readonly force: boolean;
-}
-
-export interface CommitItem {
-  readonly topic: string;
-  readonly broker: string;
-  readonly queueId: number;
-  readonly nextOffset: number;
-  readonly error: GantryError | undefined;
-}
+/** A listener's sign of life is recorded so often, and it is forgotten after so long. */
+const SEEN_EVERY_MS = 24 * 3_600_000;
+export const FORGOTTEN_MS = 7 * 24 * 3_600_000;
 
 export class Groups {
   readonly #core: Core;
   readonly #lookup: Lookup;
+  readonly #desks: LeaseDesks;
 
-  constructor(core: Core, lookup: Lookup) {
+  constructor(core: Core, lookup: Lookup, desks: LeaseDesks) {
     this.#core = core;
     this.#lookup = lookup;
+    this.#desks = desks;
   }
 
   get(name: string): GroupState {
@@ -86,39 +70,53 @@ export class Groups {
     return { groups: names.slice(0, limit).map((name) => this.get(name).record), more: names.length > limit };
   }
 
-  /** Creates the group or replaces what may change of it. */
+  /** Creates the group or replaces what may change of it; further topics that it reads stay. */
   async put(wanted: NewGroup, condition: Precondition = {}): Promise<GroupChange> {
     const topic = topicNamed(this.#core.state, wanted.topic);
     parseFilter(wanted.filter);
-    const exists = this.#core.state.groupsByName.has(wanted.name);
-    const start = exists ? undefined : await this.#startOf(topic.queues, wanted);
-    const { topic: topicName, ...rest } = wanted;
+    const before = this.#core.state.groupsByName.get(wanted.name)?.record;
+    const first = { topic: topic.record.no, topicName: wanted.topic, filter: wanted.filter };
+    return this.#submit(wanted, [first, ...(before?.subscriptions.slice(1) ?? [])], condition);
+  }
+
+  async #submit(
+    wanted: Omit<NewGroup, 'topic' | 'filter'>,
+    subscriptions: readonly Subscription[],
+    condition: Precondition,
+  ): Promise<GroupChange> {
+    const { topic, topicName, filter } = subscriptions[0]!;
+    const known = this.#core.state.groupsByName.get(wanted.name)?.record.subscriptions ?? [];
+    const added = subscriptions.filter((one) => !known.some((other) => other.topic === one.topic));
+    const start = await this.#startOf(wanted, added);
+    const id = this.#core.chance.bytes(8).toString('hex');
     return this.#core.submit({
       kind: 'putGroup',
-      group: { ...rest, id: this.#core.chance.bytes(8).toString('hex'), topic: topic.record.no, topicName },
+      group: { ...wanted, id, topic, topicName, filter, subscriptions },
       ...(start ? { start } : {}),
       ...condition,
     });
   }
 
   /** TIMESTAMP needs the index, so it is worked out before the command; EARLIEST and LATEST are decided by it. */
-  async #startOf(queues: readonly Queue[], wanted: NewGroup): Promise<QueueOffset[] | undefined> {
-    if (wanted.consumeFrom !== 'TIMESTAMP') return undefined;
+  async #startOf(
+    wanted: { consumeFrom: ConsumeFrom; consumeTimestamp?: number },
+    added: readonly Subscription[],
+  ): Promise<QueueOffset[] | undefined> {
+    if (wanted.consumeFrom !== 'TIMESTAMP' || added.length === 0) return undefined;
     const { consumeTimestamp } = wanted;
     if (consumeTimestamp === undefined) {
       throw new GantryError(
         'VALIDATION_FAILED',
         'consumeFrom TIMESTAMP needs consumeTimestamp, in milliseconds since 1970',
-        {
-          errors: [{ pointer: '/consumeTimestamp', detail: 'is missing' }],
-        },
+        { errors: [{ pointer: '/consumeTimestamp', detail: 'is missing' }] },
       );
     }
+    const queues = added.flatMap(({ topic }) => this.#core.state.topics.get(topic)?.queues ?? []);
     return Promise.all(
-      queues.map(async (queue) => ({
-        topic: queue.topic,
-        queueId: queue.queueId,
-        nextOffset: await this.#lookup.offsetAt(queue, consumeTimestamp),
+      queues.map(async ({ topic, queueId }, i) => ({
+        topic,
+        queueId,
+        nextOffset: await this.#lookup.offsetAt(queues[i]!, consumeTimestamp),
       })),
     );
   }
@@ -130,14 +128,14 @@ export class Groups {
 
   async delete(name: string, force: boolean, condition: Precondition = {}): Promise<void> {
     const group = this.get(name);
+    const refused = preconditionRefusal(condition, group.record.version, `group ${name}`);
+    if (refused) throw refused;
     const members = this.#core.consumers.members(group);
     if (members.length > 0 && !force) {
       throw new GantryError(
         'IN_USE',
         `group ${name} has ${members.length} live consumers: let them leave, or say force=true`,
-        {
-          members: { consumers: members.slice(0, 100).map((member) => member.id) },
-        },
+        { members: { consumers: members.slice(0, 100).map((member) => member.id) } },
       );
     }
     await this.#core.submit({ kind: 'deleteGroup', no: group.record.no, ...condition });
@@ -147,26 +145,37 @@ export class Groups {
   async join(name: string, consumerId: string, options: JoinOptions): Promise<Joined> {
     if (!this.#core.state.groupsByName.has(name)) await this.#createFor(name, options);
     const group = this.get(name);
-    checkSubscription(group.record, options);
-    const member = this.#core.consumers.join(group, consumerId, options.leaseMs);
+    const topic = topicNamed(this.#core.state, options.topic).record.no;
+    if (!this.#saidBefore(group, consumerId, topic, options)) await this.#subscribe(group, topic, options);
+    this.#desks.checkFree(group);
+    if (group.record.mode === 'BROADCASTING') await this.#listen(group, consumerId);
+    const { consumers } = this.#core;
+    const member = await consumers.join(group, consumerId, options.leaseMs, topic);
+    if (options.filter) member.said.set(topic, canonical(options.filter));
     return {
       member,
       group: group.record,
-      generation: this.#core.consumers.generation,
-      queues: member.queues.map((queue) => ({ queue, nextOffset: this.#committed(group, queue) })),
+      generation: consumers.generation(group, member),
+      queues: member.queues.map((queue) => ({ queue, nextOffset: committedOf(group, member, queue) ?? queue.min })),
+      pending: member.pending,
     };
+  }
+
+  /** In a rolling deployment members of before join again with the filter that the group had: they are served by the new one. */
+  #saidBefore(group: GroupState, consumerId: string, topic: number, { filter }: JoinOptions): boolean {
+    const member = this.#core.consumers.member(group, consumerId);
+    return filter !== undefined && member?.said.get(topic) === canonical(filter);
   }
 
   /** Of several first joins one creates the group; the others are judged by what it is then. */
   async #createFor(name: string, options: JoinOptions): Promise<void> {
     const wanted: NewGroup = {
+      ...GROUP_DEFAULTS,
       name,
       topic: options.topic,
-      filter: options.filter ?? { type: 'TAG', expression: '*' },
-      mode: 'CLUSTERING',
+      filter: options.filter ?? EVERYTHING,
       consumeFrom: options.consumeFrom,
       ...(options.consumeTimestamp === undefined ? {} : { consumeTimestamp: options.consumeTimestamp }),
-      allocation: 'AVG',
     };
     try {
       await this.put(wanted, { ifAbsent: true });
@@ -175,168 +184,80 @@ export class Groups {
     }
   }
 
+  /** All members of a group subscribe alike; a topic that a group may read besides is added by the first who joins for it. */
+  async #subscribe(group: GroupState, topic: number, options: JoinOptions): Promise<void> {
+    const { record } = group;
+    const subscription = record.subscriptions.find((one) => one.topic === topic);
+    if (subscription || !record.allowMultipleTopics) return checkSubscription(record, subscription, options);
+    parseFilter(options.filter ?? EVERYTHING);
+    const { no: _, id: _id, version, createdAt: _c, updatedAt: _u, startedAt: _s, ...wanted } = record;
+    const added = { topic, topicName: options.topic, filter: options.filter ?? EVERYTHING };
+    try {
+      await this.#submit(wanted, [...record.subscriptions, added], { ifMatch: version });
+    } catch (error) {
+      if (!(error instanceof GantryError && error.code === 'PRECONDITION_FAILED')) throw error;
+      await this.#subscribe(group, topic, options); // somebody changed it meanwhile: look again
+    }
+  }
+
+  /** A consumer of a broadcasting group begins where consumeFrom says at its first join; later ones show that it lives. */
+  async #listen(group: GroupState, consumer: string): Promise<void> {
+    const listener = group.listeners.get(consumer);
+    const { no, subscriptions, mode: _, ...record } = group.record;
+    const fresh = subscriptions.filter(({ topic }) => !listener?.offsets.has(queueNumber(topic, 0)));
+    if (listener && fresh.length === 0) {
+      if (listener.seenAt > this.#core.clock.now() - SEEN_EVERY_MS) return;
+      await this.#core.submit({ kind: 'listeners', group: no, seen: [consumer] });
+      return;
+    }
+    const offsets = await this.#startOf(record, fresh);
+    await this.#core.submit({ kind: 'listeners', group: no, joined: { consumer, ...(offsets ? { offsets } : {}) } });
+  }
+
+  /** Listeners that have been silent for a week are forgotten. Those that are members live, though they only poll: that is recorded. */
+  async forgetListeners(): Promise<void> {
+    const now = this.#core.clock.now();
+    for (const group of [...this.#core.state.groups.values()]) {
+      const seen: string[] = [];
+      const gone: string[] = [];
+      for (const [id, { seenAt }] of group.listeners) {
+        const lives = this.#core.consumers.member(group, id) !== undefined;
+        if (lives && seenAt <= now - SEEN_EVERY_MS) seen.push(id);
+        if (!lives && seenAt < now - FORGOTTEN_MS) gone.push(id);
+      }
+      if (seen.length + gone.length > 0)
+        await this.#core.submit({ kind: 'listeners', group: group.record.no, seen, gone });
+    }
+  }
+
   leave(name: string, consumerId: string): void {
     this.#core.consumers.leave(this.get(name), consumerId);
   }
 
   members(name: string): { members: Member[]; generation: string } {
-    return { members: this.#core.consumers.members(this.get(name)), generation: this.#core.consumers.generation };
-  }
-
-  #committed(group: GroupState, queue: Queue): number {
-    return group.offsets.get(queueNumber(queue.topic, queue.queueId)) ?? queue.min;
-  }
-
-  offsets(name: string): { group: Group; queues: QueueProgress[] } {
     const group = this.get(name);
-    const topic = this.#core.state.topics.get(group.record.topic);
-    const queues = (topic?.queues ?? []).map((queue) => {
-      const committed = this.#committed(group, queue);
-      return {
-        queue,
-        committed,
-        lag: queue.max - Math.max(committed, queue.min),
-        owner: this.#core.consumers.owner(group, queue)?.member.id,
-      };
-    });
-    return { group: group.record, queues };
-  }
-
-  /** One result per queue, in the order of the request (or of the cursor). */
-  async commit(name: string, request: CommitRequest): Promise<CommitItem[]> {
-    const group = this.get(name);
-    const items = request.cursor === undefined ? this.#named(group, request) : this.#covered(group, request);
-    const open = items.flatMap((item, i) => (item.error ? [] : [i]));
-    if (open.length === 0) return items;
-    const topic = group.record.topic;
-    const results = await this.#core.submit({
-      kind: 'commitOffsets',
-      group: group.record.no,
-      offsets: open.map((i) => ({ topic, queueId: items[i]!.queueId, nextOffset: items[i]!.nextOffset })),
-      backwards: request.force,
-    });
-    open.forEach((i, j) => (items[i] = { ...items[i]!, error: (results[j] as OffsetResult).error }));
-    return items;
-  }
-
-  #covered(group: GroupState, { cursor, consumerId }: CommitRequest): CommitItem[] {
-    if (consumerId === undefined) {
-      throw new GantryError(
-        'VALIDATION_FAILED',
-        'a cursor is committed by the consumer it was given to: say consumerId',
-        {
-          errors: [{ pointer: '/consumerId', detail: 'is missing' }],
-        },
-      );
-    }
-    const parts = this.#core.cursors.decode(cursor!, ownerOf(group, consumerId), 'body');
-    return parts.map(({ queueId, epoch, position }) => {
-      const queue = this.#core.state.topics.get(group.record.topic)?.queues[queueId];
-      const owner = queue && this.#core.consumers.owner(group, queue);
-      const owned = owner?.member.id === consumerId && owner.epoch === epoch;
-      return this.#item(group, queueId, position, owned ? undefined : notOwned(consumerId, owner?.member.id));
-    });
-  }
-
-  #named(group: GroupState, request: CommitRequest): CommitItem[] {
-    const generation = request.generation === undefined ? undefined : Consumers.epochOf(request.generation);
-    return request.offsets!.map((at) => ({ ...at, error: this.#refusal(group, at, request.consumerId, generation) }));
-  }
-
-  #refusal(
-    group: GroupState,
-    at: { topic: string; broker: string; queueId: number },
-    consumerId: string | undefined,
-    generation: number | undefined,
-  ) {
-    const topic = this.#core.state.topics.get(group.record.topic);
-    const queue =
-      at.broker === this.#core.brokerName && at.topic === group.record.topicName
-        ? topic?.queues[at.queueId]
-        : undefined;
-    if (!queue)
-      return new GantryError(
-        'QUEUE_NOT_FOUND',
-        `group ${group.record.name} reads no queue ${at.queueId} of topic ${at.topic} on broker ${at.broker}`,
-      );
-    const owner = this.#core.consumers.owner(group, queue);
-    // Without a consumer it is an operator's commit, which must not move a queue under somebody who reads it.
-    if (consumerId === undefined) return owner ? notOwned('nobody', owner.member.id) : undefined;
-    const current = owner?.member.id === consumerId && (generation === undefined || owner.epoch <= generation);
-    return current ? undefined : notOwned(consumerId, owner?.member.id);
-  }
-
-  #item(group: GroupState, queueId: number, nextOffset: number, error: GantryError | undefined): CommitItem {
-    return { topic: group.record.topicName, broker: this.#core.brokerName, queueId, nextOffset, error };
-  }
-
-  /** Moves positions, whoever reads meanwhile: cursors given out before do not count any more. */
-  async reset(
-    name: string,
-    target: ResetTarget,
-    only: readonly { broker: string; queueId: number }[] | undefined,
-    dryRun: boolean,
-  ): Promise<ResetStep[]> {
-    const group = this.get(name);
-    const topic = this.#core.state.topics.get(group.record.topic)!;
-    const queues = only ? only.map((at) => this.#only(topic.queues, at)) : topic.queues;
-    const steps = await Promise.all(
-      queues.map(async (queue) => ({
-        queue,
-        from: this.#committed(group, queue),
-        to: await this.#resolve(queue, target),
-      })),
-    );
-    if (dryRun) return steps;
-    const moved = steps.map(({ queue }) => queue);
-    // Before: no commit by an older cursor comes behind the reset. After: none by a cursor handed out while it was written.
-    this.#core.consumers.renew(group, moved);
-    await this.#core.submit({
-      kind: 'commitOffsets',
-      group: group.record.no,
-      offsets: steps.map(({ queue, to }) => ({ topic: queue.topic, queueId: queue.queueId, nextOffset: to })),
-      backwards: true,
-    });
-    this.#core.consumers.renew(group, moved);
-    this.#core.consumers.wake(group, moved);
-    return steps;
-  }
-
-  #only(queues: readonly Queue[], at: { broker: string; queueId: number }): Queue {
-    const queue = at.broker === this.#core.brokerName ? queues[at.queueId] : undefined;
-    if (!queue)
-      throw new GantryError('QUEUE_NOT_FOUND', `the group's topic has no queue ${at.queueId} on broker ${at.broker}`);
-    return queue;
-  }
-
-  async #resolve(queue: Queue, target: ResetTarget): Promise<number> {
-    if (typeof target === 'string') return this.#lookup.offsetAt(queue, target);
-    if ('timestamp' in target) return this.#lookup.offsetAt(queue, target.timestamp);
-    return Math.min(Math.max(target.offset, queue.min), queue.max);
+    return { members: this.#core.consumers.members(group), generation: this.#core.consumers.generation(group) };
   }
 }
 
-function notOwned(consumerId: string, owner: string | undefined): GantryError {
-  const now = owner === undefined ? 'nobody owns it now' : `${owner} owns it now`;
-  return new GantryError(
-    'QUEUE_NOT_OWNED',
-    `${consumerId} does not own this queue, or has not all the time since: ${now}. Join and poll again; what was not committed is delivered again`,
-  );
-}
-
-/** All members of a group subscribe alike: otherwise messages would pass consumers that never saw them. */
-function checkSubscription(group: Group, options: JoinOptions): void {
-  const sameTopic = group.topicName === options.topic;
-  const sameFilter = options.filter === undefined || canonical(options.filter) === canonical(group.filter);
-  if (sameTopic && sameFilter) return;
+/** Otherwise messages would pass consumers that never saw them. */
+export function checkSubscription(
+  group: Group,
+  subscription: Subscription | undefined,
+  wanted: { readonly topic: string; readonly filter: FilterSpec | undefined },
+): void {
+  const sameFilter =
+    wanted.filter === undefined || canonical(wanted.filter) === canonical(subscription?.filter ?? group.filter);
+  if (subscription && sameFilter) return;
+  const { topicName, filter } = subscription ?? group;
   throw new GantryError(
     'SUBSCRIPTION_CONFLICT',
-    `group ${group.name} reads topic ${group.topicName} with ${JSON.stringify(group.filter.expression)}, not ${options.topic} with ` +
-      `${JSON.stringify(options.filter?.expression ?? '*')}: use another group, or change this one's filter with PUT /v1/groups/${group.name}`,
+    `group ${group.name} reads topic ${topicName} with ${JSON.stringify(filter.expression)}, not ${wanted.topic} with ` +
+      `${JSON.stringify(wanted.filter?.expression ?? '*')}: use another group, or change this one's filter with PUT /v1/groups/${group.name}`,
     {
       members: {
-        group: { topic: group.topicName, filter: group.filter },
-        requested: { topic: options.topic, filter: options.filter ?? { type: 'TAG', expression: '*' } },
+        group: { topic: topicName, filter },
+        requested: { topic: wanted.topic, filter: wanted.filter ?? EVERYTHING },
       },
     },
   );

@@ -9,16 +9,22 @@ import type { Journal } from '../../storage/journal';
 import type { Range } from '../../storage/engine';
 import type { Tables } from '../../storage/tables';
 import type { Queue } from './queue';
+import { messageTopic } from './message';
+import { behind } from './rows';
 import type { BrokerState } from './state';
+import { ALL_TIMERS } from './timers';
 
 /** Keys deleted per batch: a batch takes a few milliseconds, between which the writer gets its turn. */
 const STEP_KEYS = 1000;
+/** Bytes looked at per step. */
+const STEP_BYTES = 4 * 1024 * 1024;
 /** Batches per run. */
 const RUN_STEPS = 200;
 
 /** Topics looked at per run while looking for orphans. */
 const ORPHAN_HOPS = 200;
 const SEGMENTS_END = tableKeys.family('q').lt;
+const DEAD_LETTERS_END = tableKeys.family('K').lt;
 
 export class Janitor {
   readonly #state: BrokerState;
@@ -27,6 +33,9 @@ export class Janitor {
   /** Up to which minimum a queue is clean, and its first segment that is left. */
   readonly #cleaned = new WeakMap<Queue, { readonly min: number; readonly from: number }>();
   #orphansFrom: Buffer | undefined = tableKeys.family('q').gte;
+  #deadLettersFrom: Buffer | undefined = tableKeys.family('K').gte;
+  /** How far the waiting messages were gone through for those whose topic went, once all these are in the tables. */
+  #orphanedTimers: { readonly from: Buffer; readonly applied: number } | undefined;
   #idHour = 0;
   #answerBucket = 0;
   #steps = 0;
@@ -46,6 +55,8 @@ export class Janitor {
     deleted += await this.#answers();
     await this.#findOrphans();
     deleted += await this.#deletedTopics();
+    deleted += await this.#deletedGroups();
+    deleted += await this.#lostTimers();
     return deleted;
   }
 
@@ -130,10 +141,56 @@ export class Janitor {
       if (row === undefined) this.#orphansFrom = undefined;
       else {
         const topic = row.key.readUIntBE(1, 6);
-        if (!this.#state.topics.has(topic)) this.#state.deletedTopics.set(topic, 0);
+        if (!this.#state.topics.has(topic)) this.#noteOrphan(this.#state.deletedTopics, topic);
         this.#orphansFrom = after(row.key.subarray(0, 7));
       }
     }
+    for (let hops = 0; this.#deadLettersFrom !== undefined && hops < ORPHAN_HOPS; hops++) {
+      const range = { gte: this.#deadLettersFrom, lt: DEAD_LETTERS_END };
+      const [row] = await this.#tables.scan({ ...range, limit: 1, keysOnly: true });
+      const group = row?.key.readUIntBE(1, 6);
+      if (group !== undefined && !this.#state.groups.has(group)) this.#noteOrphan(this.#state.deletedGroups, group);
+      this.#deadLettersFrom = row && after(row.key.subarray(0, 7));
+    }
+  }
+
+  /** Of those that were deleted in this life more is known: from when on all their rows are in the tables. */
+  #noteOrphan(deleted: Map<number, number>, no: number): void {
+    if (!deleted.has(no)) deleted.set(no, 0);
+  }
+
+  /** Dead letters of deleted groups. */
+  async #deletedGroups(): Promise<number> {
+    let deleted = 0;
+    for (const [group, deletedAt] of [...this.#state.deletedGroups]) {
+      if (this.#steps <= 0 || this.#tables.applied < deletedAt) continue;
+      const start = tableKeys.deadLettersOf(group);
+      const step = await this.#deleteAll({ gte: start, lt: after(start) });
+      deleted += step.deleted;
+      if (step.done) this.#state.deletedGroups.delete(group);
+    }
+    return deleted;
+  }
+
+  /** Messages that wait for a group that was deleted: all that wait are gone through once. */
+  async #lostTimers(): Promise<number> {
+    const { orphanedTimers, applied, topics } = this.#state;
+    if (!this.#orphanedTimers && orphanedTimers.size > 0) {
+      this.#orphanedTimers = { from: ALL_TIMERS.gte, applied };
+      orphanedTimers.clear();
+    }
+    let deleted = 0;
+    while (this.#orphanedTimers && this.#steps-- > 0) {
+      // A flush that began before the deletion may still bring some.
+      if (this.#tables.applied < this.#orphanedTimers.applied) return deleted;
+      const range = { gte: this.#orphanedTimers.from, lt: ALL_TIMERS.lt };
+      const page = await this.#tables.scan({ ...range, limit: STEP_KEYS, maxBytes: STEP_BYTES });
+      const orphans = page.filter(({ value }) => !topics.has(messageTopic(value)));
+      deleted += await this.#tables.deleteKeys(orphans.map(({ key }) => key));
+      const last = page.at(-1);
+      this.#orphanedTimers = last && { ...this.#orphanedTimers, from: behind(last.key) };
+    }
+    return deleted;
   }
 
   async #deleteAll(range: Range): Promise<{ deleted: number; done: boolean }> {

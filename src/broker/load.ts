@@ -6,10 +6,22 @@ import type { Tables } from '../../storage/tables';
 import { apply } from './apply';
 import { decodeCommand, type Identity } from './command';
 import type { Group } from './group';
+import { LeaseQueue } from './leaseQueue';
 import { messageTopic } from './message';
 import { Queue } from './queue';
 import { Segment } from './segment';
-import { parseJson, queueNumber, type BrokerState, type Family, type Marks } from './state';
+import {
+  parseJson,
+  queueNumber,
+  readLease,
+  type Attempt,
+  type BrokerState,
+  type Family,
+  type GroupState,
+  type Listener,
+  type Marks,
+  type Owner,
+} from './state';
 import type { DeclaredTag } from './tags';
 import type { Tombstone, Topic } from './topic';
 
@@ -114,9 +126,48 @@ async function loadGroups(state: BrokerState, tables: Tables): Promise<void> {
     state.groupsByName.set(record.name, group);
   }
   for (const { key, value } of await rowsOf(state, tables, 'o')) {
-    const group = state.groups.get(key.readUIntBE(1, 6));
-    group?.offsets.set(queueNumber(key.readUIntBE(7, 6), key.readUInt16BE(13)), readNumber(value, 0));
+    const group = groupOf(state, key);
+    group?.offsets.set(queueNumberOf(key), readNumber(value, 0));
   }
+  await loadOwners(state, tables);
+  await loadLeases(state, tables);
+  await loadListeners(state, tables);
+}
+
+const groupOf = (state: BrokerState, key: Buffer): GroupState | undefined => state.groups.get(key.readUIntBE(1, 6));
+const queueNumberOf = (key: Buffer): number => queueNumber(key.readUIntBE(7, 6), key.readUInt16BE(13));
+
+async function loadOwners(state: BrokerState, tables: Tables): Promise<void> {
+  for (const { key, value } of await rowsOf(state, tables, 'O'))
+    groupOf(state, key)?.owners.set(queueNumberOf(key), parseJson<Owner>(value));
+  for (const { key, value } of await rowsOf(state, tables, 'c')) {
+    const group = groupOf(state, key);
+    if (group) group.counts = parseJson<GroupState['counts']>(value);
+  }
+}
+
+async function loadLeases(state: BrokerState, tables: Tables): Promise<void> {
+  for (const { key, value } of await rowsOf(state, tables, 'N')) {
+    const queue = new LeaseQueue(key.readUIntBE(7, 6), key.readUInt16BE(13), readNumber(value, 0));
+    groupOf(state, key)?.leases.set(queueNumberOf(key), queue);
+  }
+  for (const { key, value } of await rowsOf(state, tables, 'L'))
+    groupOf(state, key)?.leases.get(queueNumberOf(key))?.entries.set(readNumber(key, 15), readLease(value));
+  const attempts = (await rowsOf(state, tables, 'A')).map(({ key, value }) => ({
+    key,
+    attempt: parseJson<Attempt>(value),
+  }));
+  for (const { key, attempt } of attempts.sort((a, b) => a.attempt.lease - b.attempt.lease))
+    groupOf(state, key)?.attempts.set(key.toString('base64', 7), attempt);
+}
+
+async function loadListeners(state: BrokerState, tables: Tables): Promise<void> {
+  for (const { key, value } of await rowsOf(state, tables, 'b')) {
+    const listener = { ...parseJson<Pick<Listener, 'epoch' | 'seenAt'>>(value), offsets: new Map<number, number>() };
+    groupOf(state, key)?.listeners.set(utf8From(key, 7), listener);
+  }
+  for (const { key, value } of await rowsOf(state, tables, 'P'))
+    groupOf(state, key)?.listeners.get(utf8From(key, 15))?.offsets.set(queueNumberOf(key), readNumber(value, 0));
 }
 
 /** Applies what the journal holds beyond the tables. `onBatch` runs between batches (a flush may go on meanwhile) and says whether to go on. */
@@ -136,6 +187,8 @@ export async function replay(state: BrokerState, journal: Journal, onBatch: () =
       replayed++;
     }
     touched.clear();
+    state.newTimers = [];
+    state.goneTopics = [];
     if (!onBatch()) break;
   }
   return replayed;

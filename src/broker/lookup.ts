@@ -5,7 +5,7 @@ import { recordKind, recordTime } from '../../storage/record';
 import type { Tables } from '../../storage/tables';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
-import { KIND } from './command';
+import { isMessage } from './command';
 import { queueAt, topicNamed, type Core } from './core';
 import type { Filter } from './filter';
 import { hourOf, type FoundId, type Hours } from './idRuns';
@@ -105,7 +105,9 @@ export class Lookup {
   async #messageAt(topic: TopicState, position: number): Promise<Buffer | undefined> {
     const known = this.#core.state.tail.get(position);
     const record = known ?? (await this.#gate.run(() => this.#journal.find(position)));
-    return record !== undefined && recordKind(record) === KIND.send && messageTopic(record) === topic.record.no
+    return record !== undefined &&
+      isMessage(recordKind(record), ordinalOf(position)) &&
+      messageTopic(record) === topic.record.no
       ? record
       : undefined;
   }

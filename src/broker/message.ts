@@ -35,6 +35,24 @@ interface Meta {
   c?: string;
   g?: string;
   a?: KeyedSend;
+  /** Which delivery the next one is; absent = the first. */
+  n?: number;
+  /** Where a copy for a retry, or a dead letter, came from. */
+  o?: StoredOrigin;
+  /** Why it was given back, in the consumer's words. */
+  r?: string;
+}
+
+/** [topic, queueId, queueOffset, position, storeTime] of the message that a copy was made of. */
+type StoredOrigin = readonly [string, number, number, number, number];
+
+/** The message that a copy was made of. */
+export interface Origin {
+  readonly topic: string;
+  readonly queueId: number;
+  readonly queueOffset: number;
+  readonly position: number;
+  readonly storeTimestamp: number;
 }
 
 /** Stands in the first record of a send with an Idempotency-Key. */
@@ -115,6 +133,38 @@ function metaText(message: OutgoingMessage, keyed: KeyedSend | undefined): strin
   return JSON.stringify(meta);
 }
 
+export interface Copied {
+  readonly topic: number;
+  readonly queueId: number;
+  /** Which delivery the copy's next one is. */
+  readonly attempt: number;
+  readonly origin: Origin;
+  readonly reason?: string | undefined;
+}
+
+/** Another record with the same message for another queue: id, times of birth, tag, keys and body stay. */
+export function copyMessage(record: Buffer, to: Copied): Buffer {
+  const { a: _, ...rest } = readMeta(record) ?? {};
+  const { topic, queueId, queueOffset, position, storeTimestamp } = to.origin;
+  const meta: Meta = { ...rest, o: [topic, queueId, queueOffset, position, storeTimestamp] };
+  delete meta.n;
+  delete meta.r;
+  if (to.attempt > 1) meta.n = to.attempt;
+  if (to.reason !== undefined) meta.r = to.reason;
+  const text = Buffer.from(JSON.stringify(meta), 'utf8');
+  const tagEnd = FIXED + record.readUInt16BE(TAG_BYTES);
+  const body = record.subarray(tagEnd + record.readUInt32BE(META_BYTES));
+  const copy = Buffer.concat([record.subarray(0, tagEnd), text, body]);
+  copy.writeUIntBE(to.topic, TOPIC, 6);
+  copy.writeUInt16BE(to.queueId, QUEUE);
+  copy[FLAGS] = record[FLAGS]! & ~FLAG_KEYED;
+  copy.writeUInt32BE(text.length, META_BYTES);
+  return copy;
+}
+
+/** Which delivery of the message the first one of this record is. */
+export const messageAttempt = (record: Buffer): number => readMeta(record)?.n ?? 1;
+
 /** Bytes a message adds to the journal beside tag, meta and body. */
 export const MESSAGE_OVERHEAD_BYTES = FIXED;
 
@@ -156,6 +206,15 @@ export interface StoredMessage {
   readonly messageGroup: string | undefined;
   readonly bornTimestamp: number;
   readonly storeTimestamp: number;
+  readonly attempt: number;
+  readonly origin: Origin | undefined;
+  readonly reason: string | undefined;
+}
+
+function readOrigin(stored: StoredOrigin | undefined): Origin | undefined {
+  if (stored === undefined) return undefined;
+  const [topic, queueId, queueOffset, position, storeTimestamp] = stored;
+  return { topic, queueId, queueOffset, position, storeTimestamp };
 }
 
 export function decodeMessage(record: Buffer): StoredMessage {
@@ -175,5 +234,8 @@ export function decodeMessage(record: Buffer): StoredMessage {
     messageGroup: meta?.g,
     bornTimestamp: readNumber(record, BORN),
     storeTimestamp: recordTime(record),
+    attempt: meta?.n ?? 1,
+    origin: readOrigin(meta?.o),
+    reason: meta?.r,
   };
 }

@@ -1,19 +1,17 @@
 /** The broker's figures, read from the state when somebody asks. */
 import { counter, gauge, single, type Registry, type Sample } from '../base/metrics';
 import type { Broker } from './broker';
-import { queueNumber, type GroupState, type TopicState } from './state';
+import { deadLetterTopicOf } from './group';
+import type { QueueProgress } from './positions';
+import type { GroupState, TopicState } from './state';
 
 export function meterBroker(registry: Registry, broker: Broker): void {
   const { state } = broker;
   const perTopic = (read: (topic: TopicState) => number) =>
     [...state.topics.values()].map((topic): Sample => ({ labels: { topic: topic.record.name }, value: read(topic) }));
-  const perGroup = (read: (group: GroupState) => number) =>
-    [...state.groups.values()].map((group): Sample => ({
-      labels: { topic: group.record.topicName, consumer_group: group.record.name },
-      value: read(group),
-    }));
+  const perGroup = (read: (group: GroupState) => number) => groupSamples(broker, read);
   const topic = ['topic'];
-  const group = ['topic', 'consumer_group'];
+  const group = LABELS;
   counter(registry, {
     name: 'rocketmq_messages_in_total',
     help: 'Messages stored',
@@ -42,7 +40,7 @@ export function meterBroker(registry: Registry, broker: Broker): void {
     name: 'rocketmq_consumer_lag_messages',
     help: 'Messages behind the committed offsets',
     labels: group,
-    read: () => perGroup((g) => lagOf(broker, g)),
+    read: () => perGroup((g) => broker.rooms.positions.lag(g)),
   });
   gauge(registry, { name: 'rocketmq_topic_number', help: 'Topics', read: () => single(state.topics.size) });
   gauge(registry, {
@@ -50,7 +48,64 @@ export function meterBroker(registry: Registry, broker: Broker): void {
     help: 'Consumer groups',
     read: () => single(state.groups.size),
   });
+  meterConsuming(registry, broker);
   meterProcess(registry, broker);
+}
+
+const LABELS = ['topic', 'consumer_group'];
+
+/** None before the broker is ready: half a state tells nothing. */
+function groupSamples(broker: Broker, read: (group: GroupState) => number): Sample[] {
+  if (!broker.ready) return [];
+  return [...broker.state.groups.values()].map((group) => ({
+    labels: { topic: group.record.topicName, consumer_group: group.record.name },
+    value: read(group),
+  }));
+}
+
+/** What becomes of messages between a queue and their acknowledgement. */
+function meterConsuming(registry: Registry, broker: Broker): void {
+  const { state } = broker;
+  const figures: [name: string, help: string, read: (group: GroupState) => number][] = [
+    [
+      'rocketmq_consumer_inflight_messages',
+      'Messages handed out and not acknowledged',
+      (g) => onTheWay(broker, g).inFlight,
+    ],
+    ['rocketmq_consumer_ready_messages', 'Messages that wait to be handed out', (g) => onTheWay(broker, g).ready],
+    ['gantry_consumer_retry_waiting_messages', 'Failed messages that wait for their next try', (g) => g.counts.waiting],
+    ['gantry_consumer_dead_letters', 'Messages given up and kept', (g) => g.counts.dead],
+  ];
+  for (const [name, help, read] of figures)
+    gauge(registry, { name, help, labels: LABELS, read: () => groupSamples(broker, read) });
+  counter(registry, {
+    name: 'rocketmq_send_to_dlq_messages_total',
+    help: 'Messages given up since the start',
+    labels: LABELS,
+    read: () =>
+      groupSamples(
+        broker,
+        ({ record }) => state.topicsByName.get(deadLetterTopicOf(record.name))?.traffic.messagesIn ?? 0,
+      ),
+  });
+}
+
+/** Over all queues that a group reads, its retries too; in a broadcasting group over all its consumers. */
+function onTheWay(broker: Broker, group: GroupState): { ready: number; inFlight: number } {
+  const total = { ready: 0, inFlight: 0 };
+  for (const progress of broker.rooms.positions.offsets(group.record.name).queues) {
+    const inFlight = progress.inFlight ?? handedOut(broker, group, progress);
+    total.inFlight += inFlight;
+    total.ready += progress.ready ?? progress.lag - inFlight;
+  }
+  return total;
+}
+
+/** What the owner of a queue, or a listener, was handed beyond what is committed. */
+function handedOut(broker: Broker, group: GroupState, { queue, committed, consumerId }: QueueProgress): number {
+  const { consumers } = broker.rooms;
+  const member = consumerId === undefined ? consumers.owner(group, queue) : consumers.member(group, consumerId);
+  return Math.max(0, (member?.handedOut.get(queue) ?? 0) - Math.max(committed, queue.min));
 }
 
 function meterProcess(registry: Registry, broker: Broker): void {
@@ -97,12 +152,4 @@ function meterProcess(registry: Registry, broker: Broker): void {
     help: 'Times the background check met damaged data',
     read: whenReady(() => broker.rooms.damageFound),
   });
-}
-
-function lagOf(broker: Broker, group: GroupState): number {
-  let lag = 0;
-  for (const queue of broker.state.topics.get(group.record.topic)?.queues ?? []) {
-    lag += queue.max - Math.max(group.offsets.get(queueNumber(queue.topic, queue.queueId)) ?? queue.min, queue.min);
-  }
-  return lag;
 }

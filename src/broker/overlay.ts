@@ -33,6 +33,16 @@ export class Overlay {
     return found === undefined ? undefined : (found.value ?? null);
   }
 
+  /** The newest word on every key of a range, in no order. */
+  within({ gte, lt }: { readonly gte: Buffer; readonly lt: Buffer }): Operation[] {
+    const from = gte.toString('latin1');
+    const to = lt.toString('latin1');
+    const found = new Map<string, Operation>();
+    for (const operations of [this.#flushing, this.#active])
+      for (const [name, operation] of operations) if (name >= from && name < to) found.set(name, operation);
+    return [...found.values()];
+  }
+
   /** Bytes that wait for the next flush, counting rows that were overwritten, too. */
   get activeBytes(): number {
     return this.#activeBytes;

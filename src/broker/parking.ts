@@ -6,7 +6,8 @@ import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
 import type { Queue } from './queue';
 
-export type WakeReason = 'DATA' | 'TIMEOUT' | 'REBALANCED' | 'REPLACED' | 'GONE' | 'STOPPED';
+/** REBALANCED: something was lost; ASSIGNED: there is more to read. */
+export type WakeReason = 'DATA' | 'TIMEOUT' | 'REBALANCED' | 'ASSIGNED' | 'REPLACED' | 'GONE' | 'STOPPED';
 
 export interface ParkingLimits {
   readonly total: number;

@@ -1,14 +1,15 @@
 /**
  * The long poll of a consumer over the queues it owns. It reads behind the committed offsets, or where the cursor says,
  * and changes no position: a dropped answer loses nothing. It answers at the first of: enough messages, the wait is
- * over, a rebalance, the client has gone.
+ * over, a queue is taken away, the client has gone.
  */
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { groupNamed, type Core } from './core';
 import type { Member } from './consumers';
-import { CURSOR_PARTS, type CursorOwner, type CursorPart } from './cursor';
-import { parseFilter, type Filter } from './filter';
+import { CursorParts, type CursorOwner, type CursorPart } from './cursor';
+import { FilterCache } from './filterCache';
+import { subscriptionTo } from './group';
 import type { WakeReason } from './parking';
 import type { Queue } from './queue';
 import type { Delivery, ReadResult } from './reader';
@@ -26,8 +27,8 @@ export interface PollOptions {
   readonly signal: () => AbortSignal;
 }
 
-/** Why an answer is empty. */
-export type EmptyReason = 'CAUGHT_UP' | 'NOT_ASSIGNED' | 'FILTERED' | 'REBALANCED' | 'SHUTTING_DOWN';
+/** Why an answer is empty. UNCOMMITTED: so many queues have uncommitted messages that the cursor has no room for more. */
+export type EmptyReason = 'CAUGHT_UP' | 'NOT_ASSIGNED' | 'FILTERED' | 'REBALANCED' | 'UNCOMMITTED' | 'SHUTTING_DOWN';
 
 export interface Moved {
   readonly queue: Queue;
@@ -43,20 +44,21 @@ export interface PollAnswer {
   /** Messages behind this answer in the consumer's queues. */
   readonly lag: number;
   /** Queues whose part of the cursor did not count any more. */
-  readonly dropped: number[];
+  readonly dropped: readonly { readonly topic: number; readonly queueId: number }[];
   readonly moved: Moved[];
+  /** Queues that pass on when what they gave is committed, at the latest then (milliseconds since 1970). */
+  readonly revoking: readonly { readonly queue: Queue; readonly deadline: number }[];
 }
 
 /** One poll: where it stands in each queue. */
 interface Round {
   readonly group: GroupState;
   readonly member: Member;
-  readonly filter: Filter | undefined;
   readonly options: PollOptions;
   /** Each counts while the queue has the owner epoch it was noted under. */
   readonly positions: Map<Queue, { readonly epoch: number | undefined; readonly offset: number }>;
   readonly moved: Map<Queue, Moved>;
-  readonly dropped: number[];
+  readonly dropped: { topic: number; queueId: number }[];
   examined: number;
 }
 
@@ -69,11 +71,15 @@ interface Gathered {
   next: Map<Queue, number>;
   /** Index entries looked at. */
   examined: number;
+  /** What the answer's cursor will hold. */
+  readonly cursor: CursorParts;
+  /** A queue with messages was left out, because the cursor has no room for it. */
+  crowded: boolean;
 }
 
 export class Poller {
   readonly #core: Core;
-  readonly #filters = new Map<string, Filter | undefined>();
+  readonly #filters = new FilterCache();
 
   constructor(core: Core) {
     this.#core = core;
@@ -106,18 +112,15 @@ export class Poller {
     const { name } = group.record;
     throw new GantryError(
       'NOT_JOINED',
-      `consumer ${consumerId} is not a member of ${name}: PUT /v1/groups/${name}/consumers/${consumerId} first, and again after a restart or a lease that ran out`,
+      `consumer ${consumerId} is not a member of ${name}: PUT /v1/groups/${name}/consumers/${consumerId} first, and again after a lease that ran out`,
     );
   }
 
   #checkReadable(group: GroupState): void {
-    const topic = this.#core.state.topics.get(group.record.topic);
-    if (topic && !readable(topic.record.permission)) {
-      throw new GantryError(
-        'NO_PERMISSION',
-        `topic ${topic.record.name} gives no messages: its permission is ${topic.record.permission}`,
-      );
-    }
+    const topics = group.record.subscriptions.map(({ topic }) => this.#core.state.topics.get(topic));
+    if (topics.some((topic) => !topic || readable(topic.record.permission))) return;
+    const { name, permission } = topics[0]!.record;
+    throw new GantryError('NO_PERMISSION', `topic ${name} gives no messages: its permission is ${permission}`);
   }
 
   async #pollAs(
@@ -128,57 +131,39 @@ export class Poller {
     poll: NonNullable<Member['poll']>,
   ): Promise<PollAnswer> {
     const { used, dropped } = this.#usable(group, member, parts);
-    if (options.autoCommit && used.length > 0) await this.#commit(group, used);
-    const round: Round = {
-      group,
-      member,
-      filter: this.#filterOf(group),
-      options,
-      positions: new Map(),
-      moved: new Map(),
-      dropped,
-      examined: 0,
-    };
-    for (const { queueId, epoch, position } of used) {
-      const queue = this.#queue(group, queueId);
-      if (queue) round.positions.set(queue, { epoch, offset: position });
+    const positions: Round['positions'] = new Map();
+    for (const { queue, epoch, position } of used) {
+      positions.set(queue, { epoch, offset: position });
     }
+    if (options.autoCommit) await this.#commit(group, member, used);
+    const round: Round = { group, member, options, positions, moved: new Map(), dropped, examined: 0 };
     return this.#gatherAndWait(round, poll);
   }
 
   /** The parts of a cursor that count: the queue is still this consumer's, and was all the time. */
   #usable(group: GroupState, member: Member, parts: readonly CursorPart[]) {
-    const used: CursorPart[] = [];
-    const dropped: number[] = [];
+    const used: (CursorPart & { readonly queue: Queue })[] = [];
+    const dropped: { topic: number; queueId: number }[] = [];
     for (const part of parts) {
-      const queue = this.#queue(group, part.queueId);
-      const owner = queue && this.#core.consumers.owner(group, queue);
-      if (queue && owner?.member === member && owner.epoch === part.epoch && part.position <= queue.max)
-        used.push(part);
-      else dropped.push(part.queueId);
+      const queue = this.#core.state.topics.get(part.topic)?.queues[part.queueId];
+      const epoch = queue && this.#core.consumers.epochOf(group, member, queue);
+      if (queue && epoch === part.epoch && part.position <= queue.max) used.push({ ...part, queue });
+      else dropped.push({ topic: part.topic, queueId: part.queueId });
     }
     return { used, dropped };
   }
 
-  #queue(group: GroupState, queueId: number): Queue | undefined {
-    return this.#core.state.topics.get(group.record.topic)?.queues[queueId];
-  }
-
-  async #commit(group: GroupState, parts: readonly CursorPart[]): Promise<void> {
-    const topic = group.record.topic;
-    const ahead = parts.filter((part) => part.position > (group.offsets.get(queueNumber(topic, part.queueId)) ?? -1));
+  async #commit(group: GroupState, member: Member, parts: readonly (CursorPart & { queue: Queue })[]): Promise<void> {
+    const ahead = parts.filter(({ queue, position }) => position > (committedOf(group, member, queue) ?? -1));
     if (ahead.length === 0) return;
-    const offsets = ahead.map((part) => ({ topic, queueId: part.queueId, nextOffset: part.position }));
-    await this.#core.submit({ kind: 'commitOffsets', group: group.record.no, offsets, backwards: false });
-  }
-
-  #filterOf(group: GroupState): Filter | undefined {
-    const { expression } = group.record.filter;
-    if (!this.#filters.has(expression)) {
-      if (this.#filters.size >= 1000) this.#filters.clear();
-      this.#filters.set(expression, parseFilter(group.record.filter));
-    }
-    return this.#filters.get(expression);
+    const offsets = ahead.map(({ topic, queueId, epoch, position }) => ({
+      topic,
+      queueId,
+      epoch,
+      nextOffset: position,
+    }));
+    const by = { consumer: member.id };
+    await this.#core.submit({ kind: 'commitOffsets', group: group.record.no, offsets, by, backwards: false });
   }
 
   async #gatherAndWait(round: Round, poll: NonNullable<Member['poll']>): Promise<PollAnswer> {
@@ -196,7 +181,8 @@ export class Poller {
       const enough = gathered.messages.length >= options.min || gathered.full || this.#examinedEnough(round, gathered);
       if (enough || left <= 0 || over !== undefined) return this.#answer(round, gathered, over ?? 'TIMEOUT');
       // Nobody wakes it for what came into a queue that it had already passed.
-      if (member.queues.some((queue) => this.#behind(round, gathered, queue) < queue.max)) continue;
+      if (!gathered.crowded && member.queues.some((queue) => this.#behind(round, gathered, queue) < queue.max))
+        continue;
       const reason = await lot.wait({
         queues: member.queues,
         group: group.record.name,
@@ -229,31 +215,59 @@ export class Poller {
   /** One pass over the owned queues, beginning with another one each time. */
   async #gather(round: Round): Promise<Gathered> {
     const { member, options } = round;
-    const gathered: Gathered = { messages: [], bytes: 0, full: false, next: new Map(), examined: 0 };
+    const gathered: Gathered = {
+      ...{ messages: [], bytes: 0, full: false, next: new Map<Queue, number>(), examined: 0 },
+      ...{ cursor: this.#carried(round), crowded: false },
+    };
     const queues = member.queues;
     const start = queues.length === 0 ? 0 : member.nextStart++ % queues.length;
-    for (let i = 0; i < queues.length && !gathered.full && gathered.examined < LIMITS.pollEntries; i++) {
-      if (gathered.next.size >= CURSOR_PARTS) gathered.full = true;
-      else await this.#gatherFrom(round, queues[(start + i) % queues.length]!, gathered);
-    }
+    for (let i = 0; i < queues.length && !gathered.full && gathered.examined < LIMITS.pollEntries; i++)
+      await this.#gatherFrom(round, queues[(start + i) % queues.length]!, gathered);
     if (gathered.messages.length >= options.max || gathered.bytes >= options.maxBytes) gathered.full = true;
     return gathered;
   }
 
+  /** What the consumer was served before and has not committed comes first: it would be served again otherwise. */
+  #carried(round: Round): CursorParts {
+    const parts = new CursorParts();
+    // Of a queue that is to be given up it may still commit what it has, or go on when it gets it back.
+    for (const queue of round.member.revoking.keys()) {
+      const place = round.positions.get(queue);
+      if (place && place.epoch === this.#core.consumers.epochOf(round.group, round.member, queue))
+        this.#note(round, parts, queue, place.offset);
+    }
+    for (const queue of round.member.queues) {
+      const handed = round.member.handedOut.get(queue) ?? 0;
+      const position = this.#position(round, queue);
+      if (position > (committedOf(round.group, round.member, queue) ?? -1) && position <= handed)
+        this.#note(round, parts, queue, position);
+    }
+    return parts;
+  }
+
+  #note({ group, member }: Round, parts: CursorParts, queue: Queue, position: number): boolean {
+    const epoch = this.#core.consumers.epochOf(group, member, queue);
+    return epoch !== undefined && parts.add({ topic: queue.topic, queueId: queue.queueId, epoch, position });
+  }
+
   async #gatherFrom(round: Round, queue: Queue, gathered: Gathered): Promise<void> {
-    const { options } = round;
-    const epoch = this.#epoch(round, queue);
+    const { options, group, member } = round;
+    const epoch = this.#core.consumers.epochOf(group, member, queue);
+    if (epoch === undefined) return;
     let from: number;
     let result: ReadResult;
     do {
       from = this.#position(round, queue);
       if (from >= queue.max) return;
+      if (!gathered.cursor.fits(queue.topic, queue.queueId, epoch)) return void (gathered.crowded = true);
+      const subscription = subscriptionTo(group.record, queue.topic);
       result = await this.#core.reader.read(queue, from, {
         max: options.max - gathered.messages.length,
         maxBytes: options.maxBytes - gathered.bytes,
         atLeastOne: gathered.messages.length === 0,
         maxEntries: LIMITS.pollEntries - gathered.examined,
-        filter: round.filter,
+        // A group's retries are its own already.
+        filter: subscription && this.#filters.of(subscription.filter),
       });
     } while (from < queue.min); // trimmed while it was read: the consumer is told, and reads on behind it
     gathered.messages = gathered.messages.length === 0 ? result.messages : gathered.messages.concat(result.messages);
@@ -261,15 +275,12 @@ export class Poller {
     gathered.examined += result.examined;
     gathered.full = result.full;
     if (result.nextOffset > from) gathered.next.set(queue, result.nextOffset);
-    if (result.messages.length === 0) {
+    if (result.messages.length > 0) this.#note(round, gathered.cursor, queue, result.nextOffset);
+    else {
       // What the filter left out need not be looked at again while this poll waits.
       round.positions.set(queue, { epoch, offset: result.nextOffset });
       round.examined += result.examined;
     }
-  }
-
-  #epoch(round: Round, queue: Queue): number | undefined {
-    return this.#core.consumers.owner(round.group, queue)?.epoch;
   }
 
   /** Where the next poll would go on in a queue. */
@@ -282,10 +293,10 @@ export class Poller {
    * is committed. Never before what is kept.
    */
   #position(round: Round, queue: Queue): number {
-    const epoch = this.#epoch(round, queue);
-    const committed = round.group.offsets.get(queueNumber(queue.topic, queue.queueId)) ?? queue.min;
+    const { group, member } = round;
+    const epoch = this.#core.consumers.epochOf(group, member, queue);
     const place = round.positions.get(queue);
-    const position = place && place.epoch === epoch ? place.offset : committed;
+    const position = place && place.epoch === epoch ? place.offset : (committedOf(group, member, queue) ?? queue.min);
     if (position >= queue.min) return Math.min(position, queue.max);
     const before = round.moved.get(queue);
     round.moved.set(queue, { queue, from: before?.from ?? position, to: queue.min });
@@ -296,36 +307,41 @@ export class Poller {
   #answer(round: Round, gathered: Gathered, woken: WakeReason): PollAnswer {
     const { group, member } = round;
     const { consumers, cursors } = this.#core;
-    const parts: CursorPart[] = [];
     let lag = 0;
     for (const queue of member.queues) {
       const position = this.#behind(round, gathered, queue);
       lag += queue.max - position;
-      const committed = group.offsets.get(queueNumber(queue.topic, queue.queueId));
-      const owner = consumers.owner(group, queue);
-      if (position !== committed && owner?.member === member && parts.length < CURSOR_PARTS) {
-        parts.push({ queueId: queue.queueId, epoch: owner.epoch, position });
-      }
+      if (position !== committedOf(group, member, queue)) this.#note(round, gathered.cursor, queue, position);
     }
+    for (const { queue, queueOffset } of gathered.messages) consumers.handedOut(member, queue, queueOffset + 1);
     group.traffic.messagesOut += gathered.messages.length;
     group.traffic.bytesOut += gathered.bytes;
     return {
       messages: gathered.messages,
-      cursor: cursors.encode(ownerOf(group, member.id), parts),
-      generation: consumers.generation,
-      reason: gathered.messages.length > 0 ? undefined : emptyReason(round, woken),
+      cursor: cursors.encode(ownerOf(group, member.id), gathered.cursor.parts),
+      generation: consumers.generation(group, member),
+      reason: gathered.messages.length > 0 ? undefined : emptyReason(round, gathered, woken),
       lag,
       dropped: round.dropped,
       moved: [...round.moved.values()],
+      revoking: [...member.revoking].map(([queue, { deadlineAt }]) => ({ queue, deadline: deadlineAt })),
     };
   }
 }
 
-function emptyReason(round: Round, woken: WakeReason): EmptyReason {
+function emptyReason(round: Round, gathered: Gathered, woken: WakeReason): EmptyReason {
   if (woken === 'STOPPED') return 'SHUTTING_DOWN';
   if (woken === 'REBALANCED') return 'REBALANCED';
   if (round.member.queues.length === 0) return 'NOT_ASSIGNED';
+  if (gathered.crowded) return 'UNCOMMITTED';
   return round.examined > 0 ? 'FILTERED' : 'CAUGHT_UP';
+}
+
+/** The position committed for a consumer's queue: the group's, or in a broadcasting group its own. */
+export function committedOf(group: GroupState, member: { readonly id: string }, queue: Queue): number | undefined {
+  const number = queueNumber(queue.topic, queue.queueId);
+  if (group.record.mode === 'BROADCASTING') return group.listeners.get(member.id)?.offsets.get(number);
+  return group.offsets.get(number);
 }
 
 export function ownerOf(group: GroupState, consumerId: string): CursorOwner {

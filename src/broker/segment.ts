@@ -78,6 +78,10 @@ export class Segment {
     return this.#data.readInt32BE((offset - this.first) * ENTRY_BYTES + 12);
   }
 
+  groupHash(offset: number): number {
+    return this.#data.readUInt32BE((offset - this.first) * ENTRY_BYTES + 16);
+  }
+
   storeTime(offset: number): number {
     return this.#data.readUIntBE((offset - this.first) * ENTRY_BYTES + 20, 6);
   }

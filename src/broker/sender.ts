@@ -98,6 +98,11 @@ export class Sender {
     return queueId;
   }
 
+  /** The queue that a message without a place of its own goes to. */
+  queueFor(topic: TopicState, messageGroup: string | undefined): number {
+    return messageGroup === undefined ? this.#nextQueue(topic) : this.#queueOfGroup(topic, messageGroup);
+  }
+
   /** murmur2 over the topic's list of partitions, never over those that happen to be reachable. */
   #queueOfGroup(topic: TopicState, messageGroup: string): number {
     const { record } = topic;

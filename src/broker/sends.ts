@@ -50,7 +50,7 @@ export function applySend(
   const offsets = new Array<number>(records.length);
   state.idRuns.begin();
   for (let ordinal = 0; ordinal < records.length; ordinal++) {
-    offsets[ordinal] = store(state, topic, records[ordinal]!, positionOf(index, ordinal), time, touched);
+    offsets[ordinal] = storeMessage(state, topic, records[ordinal]!, positionOf(index, ordinal), time, touched);
   }
   state.tail.put(index, records);
   const keyed = keyedSendOf(records[0]!);
@@ -58,7 +58,8 @@ export function applySend(
   return { ok: { offsets, index, time } };
 }
 
-function store(
+/** Gives a message the next offset of its queue, and answers it. */
+export function storeMessage(
   state: BrokerState,
   topic: TopicState,
   record: Buffer,

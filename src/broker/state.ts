@@ -4,10 +4,11 @@
  * journal order; every change is also a row in the overlay, so that a flush carries exactly what was decided up to
  * `applied`.
  */
-import { numberValue, tableKeys, writeNumber } from '../../storage/keys';
-import type { Identity } from './command';
-import type { Group } from './group';
+import { numberValue, readNumber, tableKeys, writeNumber } from '../../storage/keys';
+import type { Identity, QueueOffset } from './command';
+import { retryTopicOf, type Group } from './group';
 import { IdRuns } from './idRuns';
+import { LeaseQueue, type LeaseEntry } from './leaseQueue';
 import { Overlay } from './overlay';
 import type { Queue } from './queue';
 import type { DeclaredTag, SeenTag } from './tags';
@@ -25,10 +26,45 @@ export interface TopicState {
   readonly traffic: { messagesIn: number; bytesIn: number };
 }
 
+/** Who reads a queue for a group. It stays recorded when he goes, until somebody else takes the queue. */
+export interface Owner {
+  readonly consumer: string;
+  readonly leaseMs: number;
+  /** Index of the command that gave it to him, or moved his positions: what he read before does not count. */
+  readonly epoch: number;
+}
+
+/** What a receive with an attemptId was given, so that it can be given again. */
+export interface Attempt {
+  readonly lease: number;
+  /** Command time behind which nobody asks any more. */
+  readonly until: number;
+  /** topic, queueId, offset. */
+  readonly items: readonly (readonly [number, number, number])[];
+}
+
+/** A consumer of a broadcasting group. */
+export interface Listener {
+  /** Index of the command by which it joined, or that moved its positions. */
+  epoch: number;
+  /** Command time of its last sign of life that was recorded. */
+  seenAt: number;
+  /** By `queueNumber`. */
+  readonly offsets: Map<number, number>;
+}
+
 export interface GroupState {
   record: Group;
   /** The next offset to read, by `queueNumber`. */
   readonly offsets: Map<number, number>;
+  /** By `queueNumber`. */
+  readonly owners: Map<number, Owner>;
+  readonly leases: Map<number, LeaseQueue>;
+  /** By the hash of the attemptId in base64, oldest first. */
+  readonly attempts: Map<string, Attempt>;
+  readonly listeners: Map<string, Listener>;
+  /** Messages that wait for their retry, and dead letters. */
+  counts: { waiting: number; dead: number };
   readonly traffic: { messagesOut: number; bytesOut: number };
 }
 
@@ -47,7 +83,7 @@ export const topicOfQueueNumber = (number: number): number => Math.floor(number 
 export const queueIdOfNumber = (number: number): number => number % 0x10000;
 
 /** Families that are loaded whole at start; their rows are counted so that a missing one is noticed. */
-export type Family = 't' | 'x' | 'g' | 'o' | 'D' | 'S' | 'Q';
+export type Family = 't' | 'x' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c';
 
 export class BrokerState {
   readonly topics = new Map<number, TopicState>();
@@ -58,7 +94,10 @@ export class BrokerState {
   readonly overlay = new Overlay();
   readonly idRuns = new IdRuns();
   readonly tail: Tail;
-  readonly counts: Record<Family, number> = { t: 0, x: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 };
+  readonly counts: Record<Family, number> = {
+    ...{ t: 0, x: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
+    ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0 },
+  };
   readonly marks: Marks = { journalHead: 1, idHour: 0, answerBucket: 0, time: 0, epoch: 0 };
   identity: Identity | undefined;
   /** Index of the last applied command. */
@@ -68,6 +107,14 @@ export class BrokerState {
   readonly unflushedQueues = new Set<Queue>();
   /** Topics whose index rows the janitor has still to delete, and the command that deleted them. */
   readonly deletedTopics = new Map<number, number>();
+  /** Waiting messages that were added since somebody looked: due time and position (timers.ts). */
+  newTimers: [number, number][] = [];
+  /** Names of topics that went since somebody looked: the NameServers are to hear of it. */
+  goneTopics: string[] = [];
+  /** Topics of retries that went while messages waited for them: the janitor deletes these. */
+  readonly orphanedTimers = new Set<number>();
+  /** Groups whose dead letters the janitor has still to delete, and the command that deleted them. */
+  readonly deletedGroups = new Map<number, number>();
   readonly #queueMins = new Set<number>();
 
   constructor(tail: Tail) {
@@ -87,6 +134,7 @@ export class BrokerState {
     const { record } = topic;
     this.topics.delete(record.no);
     this.topicsByName.delete(record.name);
+    this.goneTopics.push(record.name);
     this.overlay.delete(tableKeys.topic(record.no));
     this.counts.t--;
     for (const tag of topic.declared.keys()) this.dropDeclaredTag(topic, tag);
@@ -123,17 +171,39 @@ export class BrokerState {
     if (isNew) this.counts.g++;
   }
 
-  dropGroup(group: GroupState): void {
-    const { record } = group;
-    this.groups.delete(record.no);
-    this.groupsByName.delete(record.name);
-    this.overlay.delete(tableKeys.group(record.no));
+  /** Forgets a group and all that hangs on it; its dead letters and waiting messages are the janitor's. */
+  dropGroup(group: GroupState, index: number): void {
+    const { no } = group.record;
+    this.groups.delete(no);
+    this.groupsByName.delete(group.record.name);
+    this.overlay.delete(tableKeys.group(no));
     this.counts.g--;
     for (const number of group.offsets.keys()) {
-      this.overlay.delete(tableKeys.offset(record.no, topicOfQueueNumber(number), queueIdOfNumber(number)));
+      this.overlay.delete(tableKeys.offset(no, topicOfQueueNumber(number), queueIdOfNumber(number)));
       this.counts.o--;
     }
     group.offsets.clear();
+    for (const number of [...group.owners.keys()]) this.dropOwner(group, number);
+    for (const number of [...group.leases.keys()]) this.dropLeases(group, number);
+    for (const name of [...group.attempts.keys()]) this.dropAttempt(group, name);
+    for (const consumer of [...group.listeners.keys()]) this.dropListener(group, consumer);
+    const { waiting, dead } = group.counts;
+    if (waiting > 0 || dead > 0) this.#dropCounts(group);
+    if (dead > 0) this.deletedGroups.set(no, index);
+    const retries = this.topicsByName.get(retryTopicOf(group.record.name))?.record.no;
+    if (waiting > 0 && retries !== undefined) this.orphanedTimers.add(retries);
+  }
+
+  /** Everything that a group knows of a queue that does not exist any more. */
+  forgetQueue(group: GroupState, topic: number, queueId: number): void {
+    const number = queueNumber(topic, queueId);
+    if (group.offsets.delete(number)) {
+      this.overlay.delete(tableKeys.offset(group.record.no, topic, queueId));
+      this.counts.o--;
+    }
+    this.dropOwner(group, number);
+    this.dropLeases(group, number);
+    for (const [consumer, listener] of group.listeners) this.#dropListenerPosition(group, consumer, listener, number);
   }
 
   putOffset(group: GroupState, topic: number, queueId: number, offset: number): void {
@@ -141,6 +211,141 @@ export class BrokerState {
     if (!group.offsets.has(number)) this.counts.o++;
     group.offsets.set(number, offset);
     this.overlay.put(tableKeys.offset(group.record.no, topic, queueId), numberValue(offset));
+  }
+
+  putOwner(group: GroupState, topic: number, queueId: number, owner: Owner): void {
+    const number = queueNumber(topic, queueId);
+    if (!group.owners.has(number)) this.counts.O++;
+    group.owners.set(number, owner);
+    this.overlay.put(tableKeys.owner(group.record.no, topic, queueId), json(owner));
+  }
+
+  dropOwner(group: GroupState, number: number): void {
+    if (!group.owners.delete(number)) return;
+    this.overlay.delete(tableKeys.owner(group.record.no, topicOfQueueNumber(number), queueIdOfNumber(number)));
+    this.counts.O--;
+  }
+
+  /** The lease state of a queue, which begins where the group stands in it. */
+  leaseQueue(group: GroupState, topic: number, queueId: number, next: number): LeaseQueue {
+    const number = queueNumber(topic, queueId);
+    let queue = group.leases.get(number);
+    if (!queue) {
+      group.leases.set(number, (queue = new LeaseQueue(topic, queueId, next)));
+      this.counts.N++;
+      this.putLeaseNext(group, queue, next);
+    }
+    return queue;
+  }
+
+  putLeaseNext(group: GroupState, queue: LeaseQueue, next: number): void {
+    queue.next = next;
+    this.overlay.put(tableKeys.leaseNext(group.record.no, queue.topic, queue.queueId), numberValue(next));
+  }
+
+  putLease(group: GroupState, queue: LeaseQueue, offset: number, entry: LeaseEntry): void {
+    if (!queue.entries.has(offset)) this.counts.L++;
+    queue.entries.set(offset, entry);
+    this.overlay.put(tableKeys.lease(group.record.no, queue.topic, queue.queueId, offset), leaseValue(entry));
+  }
+
+  dropLease(group: GroupState, queue: LeaseQueue, offset: number): void {
+    if (!queue.entries.delete(offset)) return;
+    this.overlay.delete(tableKeys.lease(group.record.no, queue.topic, queue.queueId, offset));
+    this.counts.L--;
+  }
+
+  /** The group's leases of a queue end; what they leave is its committed offset. */
+  dropLeases(group: GroupState, number: number): void {
+    const queue = group.leases.get(number);
+    if (!queue) return;
+    for (const offset of [...queue.entries.keys()]) this.dropLease(group, queue, offset);
+    group.leases.delete(number);
+    this.overlay.delete(tableKeys.leaseNext(group.record.no, queue.topic, queue.queueId));
+    this.counts.N--;
+  }
+
+  putAttempt(group: GroupState, name: string, attempt: Attempt): void {
+    if (group.attempts.delete(name)) this.counts.A--; // behind the others again: they are in order of time
+    group.attempts.set(name, attempt);
+    this.counts.A++;
+    this.overlay.put(tableKeys.attempt(group.record.no, Buffer.from(name, 'base64')), json(attempt));
+  }
+
+  dropAttempt(group: GroupState, name: string): void {
+    if (!group.attempts.delete(name)) return;
+    this.overlay.delete(tableKeys.attempt(group.record.no, Buffer.from(name, 'base64')));
+    this.counts.A--;
+  }
+
+  putListener(group: GroupState, consumer: string, listener: Listener): void {
+    if (!group.listeners.has(consumer)) this.counts.b++;
+    group.listeners.set(consumer, listener);
+    const { epoch, seenAt } = listener;
+    this.overlay.put(tableKeys.listener(group.record.no, consumer), json({ epoch, seenAt }));
+  }
+
+  putListenerPosition(group: GroupState, consumer: string, listener: Listener, at: QueueOffset): void {
+    const number = queueNumber(at.topic, at.queueId);
+    if (!listener.offsets.has(number)) this.counts.P++;
+    listener.offsets.set(number, at.nextOffset);
+    const key = tableKeys.listenerPosition(group.record.no, at.topic, at.queueId, consumer);
+    this.overlay.put(key, numberValue(at.nextOffset));
+  }
+
+  #dropListenerPosition(group: GroupState, consumer: string, listener: Listener, number: number): void {
+    if (!listener.offsets.delete(number)) return;
+    const [topic, queueId] = [topicOfQueueNumber(number), queueIdOfNumber(number)];
+    this.overlay.delete(tableKeys.listenerPosition(group.record.no, topic, queueId, consumer));
+    this.counts.P--;
+  }
+
+  dropListener(group: GroupState, consumer: string): void {
+    const listener = group.listeners.get(consumer);
+    if (!listener) return;
+    for (const number of [...listener.offsets.keys()]) this.#dropListenerPosition(group, consumer, listener, number);
+    group.listeners.delete(consumer);
+    this.overlay.delete(tableKeys.listener(group.record.no, consumer));
+    this.counts.b--;
+  }
+
+  /** A message that waits: its record, under the time it is due and the position it was written at. */
+  putTimer(due: number, position: number, record: Buffer): void {
+    this.overlay.put(tableKeys.timer(due, position), record);
+    this.newTimers.push([due, position]);
+  }
+
+  dropTimer(due: number, position: number): void {
+    this.overlay.delete(tableKeys.timer(due, position));
+  }
+
+  putDeadLetter(group: GroupState, offset: number, record: Buffer): void {
+    this.overlay.put(tableKeys.deadLetter(group.record.no, offset), record);
+  }
+
+  dropDeadLetter(group: GroupState, offset: number): void {
+    this.overlay.delete(tableKeys.deadLetter(group.record.no, offset));
+  }
+
+  /** Changes how many messages wait or are dead. */
+  count(group: GroupState, change: { waiting?: number; dead?: number }): void {
+    const { waiting, dead } = group.counts;
+    const stored = waiting > 0 || dead > 0;
+    group.counts = {
+      waiting: Math.max(0, waiting + (change.waiting ?? 0)),
+      dead: Math.max(0, dead + (change.dead ?? 0)),
+    };
+    if (group.counts.waiting === 0 && group.counts.dead === 0) {
+      if (stored) this.#dropCounts(group);
+      return;
+    }
+    if (!stored) this.counts.c++;
+    this.overlay.put(tableKeys.groupCounts(group.record.no), json(group.counts));
+  }
+
+  #dropCounts(group: GroupState): void {
+    this.overlay.delete(tableKeys.groupCounts(group.record.no));
+    this.counts.c--;
   }
 
   putDeclaredTag(topic: TopicState, tag: DeclaredTag): void {
@@ -195,9 +400,36 @@ export class BrokerState {
   }
 
   newGroupState(record: Group): GroupState {
-    return { record, offsets: new Map(), traffic: { messagesOut: 0, bytesOut: 0 } };
+    return {
+      record,
+      offsets: new Map(),
+      owners: new Map(),
+      leases: new Map(),
+      attempts: new Map(),
+      listeners: new Map(),
+      counts: { waiting: 0, dead: 0 },
+      traffic: { messagesOut: 0, bytesOut: 0 },
+    };
   }
 }
+
+const LEASE_BYTES = 20;
+
+function leaseValue({ lease, ms, attempt, groupHash }: LeaseEntry): Buffer {
+  const value = Buffer.allocUnsafe(LEASE_BYTES);
+  writeNumber(value, lease, 0);
+  value.writeUIntBE(ms, 8, 6);
+  value.writeUInt16BE(attempt, 14);
+  value.writeUInt32BE(groupHash, 16);
+  return value;
+}
+
+export const readLease = (value: Buffer): LeaseEntry => ({
+  lease: readNumber(value, 0),
+  ms: value.readUIntBE(8, 6),
+  attempt: value.readUInt16BE(14),
+  groupHash: value.readUInt32BE(16),
+});
 
 export const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value), 'utf8');
 export const parseJson = <T>(value: Buffer): T => JSON.parse(value.toString('utf8')) as T;

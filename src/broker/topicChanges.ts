@@ -4,9 +4,12 @@ import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { Precondition } from './command';
 import { Queue } from './queue';
-import type { BrokerState, TopicState } from './state';
+import { isSystemTopic, subscriptionTo } from './group';
+import { removeGroup } from './groupChanges';
+import type { BrokerState, GroupState, TopicState } from './state';
 import type { DeclaredTag } from './tags';
 import { checkQueueCounts, growPartitions, type Topic, type TopicPatch } from './topic';
+import { dropTopic } from './topicRemoval';
 
 export interface TopicChange {
   readonly topic: Topic;
@@ -46,7 +49,11 @@ export function createTopic(state: BrokerState, applied: Applied<CommandOf<'crea
   const failed = preconditionRefusal(command, existing?.record.version, `topic ${wanted.name}`);
   if (failed) return { refused: failed };
   if (existing) return sameAgain(existing.record, wanted);
-  if (state.topics.size >= LIMITS.topics || state.queueCount + wanted.readQueues > LIMITS.queues) {
+  // A group's own topics are bounded by the number of groups.
+  if (
+    (state.topics.size >= LIMITS.topics && !isSystemTopic(wanted.name)) ||
+    state.queueCount + wanted.readQueues > LIMITS.queues
+  ) {
     return {
       refused: new GantryError(
         'LIMIT_EXCEEDED',
@@ -147,13 +154,13 @@ function refuseUpdate(state: BrokerState, before: Topic, after: Topic, allowReor
 }
 
 export function deleteTopic(state: BrokerState, applied: Applied<CommandOf<'deleteTopic'>>): Outcome<'deleteTopic'> {
-  const { command, index, time } = applied;
+  const { command } = applied;
   const topic = state.topics.get(command.no);
   if (!topic) return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
   const { record } = topic;
   const failed = preconditionRefusal(command, record.version, `topic ${record.name}`);
   if (failed) return { refused: failed };
-  const groups = [...state.groups.values()].filter((group) => group.record.topic === record.no);
+  const groups = [...state.groups.values()].filter((group) => subscriptionTo(group.record, record.no));
   if (groups.length > 0 && !command.force) {
     const names = groups.map((group) => group.record.name);
     return {
@@ -166,10 +173,18 @@ export function deleteTopic(state: BrokerState, applied: Applied<CommandOf<'dele
       ),
     };
   }
-  for (const group of groups) state.dropGroup(group);
-  const tombstone = { name: record.name, no: record.no, id: record.id, version: record.version + 1, deletedAt: time };
-  state.dropTopic(topic, tombstone, index);
+  for (const group of groups) unsubscribe(state, group, record.no, applied);
+  dropTopic(state, topic, applied);
   return { ok: { topic: record, changed: true } };
+}
+
+/** A group goes with its only topic, and with the first of several: what it is called after. */
+function unsubscribe(state: BrokerState, group: GroupState, topic: number, applied: Applied): void {
+  const { record } = group;
+  if (record.topic === topic) return removeGroup(state, group, applied);
+  const subscriptions = record.subscriptions.filter((subscription) => subscription.topic !== topic);
+  group.record = { ...record, subscriptions, version: record.version + 1, updatedAt: applied.time };
+  state.putGroup(group, false);
 }
 
 export function putTag(state: BrokerState, applied: Applied<CommandOf<'putTag'>>): Outcome<'putTag'> {

@@ -3,6 +3,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Precondition } from './command';
 import { topicNamed, type Core } from './core';
+import { isSystemTopic } from './group';
 import type { Queue } from './queue';
 import type { TopicState } from './state';
 import type { DeclaredTag, SeenTag } from './tags';
@@ -59,6 +60,7 @@ export class Topics {
 
   async update(name: string, patch: TopicPatch, condition: Precondition = {}): Promise<TopicChange> {
     const { record } = topicNamed(this.#core.state, name);
+    if (isSystemTopic(name)) throw belongsToGroup('VALIDATION_FAILED', name);
     if (patch.readQueues !== undefined) checkQueueLimit(patch.readQueues);
     return this.#core.submit({
       kind: 'updateTopic',
@@ -71,6 +73,7 @@ export class Topics {
 
   async delete(name: string, force: boolean, condition: Precondition = {}): Promise<TopicChange> {
     const { record } = topicNamed(this.#core.state, name);
+    if (isSystemTopic(name)) throw belongsToGroup('IN_USE', name);
     return this.#core.submit({ kind: 'deleteTopic', no: record.no, force, ...condition });
   }
 
@@ -78,9 +81,10 @@ export class Topics {
     return topicNamed(this.#core.state, name).record;
   }
 
-  /** By name, behind `after`; at most `limit`. */
-  list(after: string, limit: number): { topics: Topic[]; more: boolean } {
-    const names = [...this.#core.state.topicsByName.keys()].filter((name) => name > after).sort();
+  /** By name, behind `after`; at most `limit`. `system`: with the groups' own topics of retries and dead letters. */
+  list(after: string, limit: number, system = false): { topics: Topic[]; more: boolean } {
+    const wanted = (name: string) => name > after && (system || !isSystemTopic(name));
+    const names = [...this.#core.state.topicsByName.keys()].filter(wanted).sort();
     const topics = names.slice(0, limit).map((name) => this.get(name));
     return { topics, more: names.length > limit };
   }
@@ -121,6 +125,10 @@ export class Topics {
     return this.#core.submit({ kind: 'deleteTag', topic: record.no, tag, ...condition });
   }
 }
+
+/** A group's retries and dead letters are counted: nobody else may take them away. */
+const belongsToGroup = (code: 'VALIDATION_FAILED' | 'IN_USE', name: string): GantryError =>
+  new GantryError(code, `topic ${name} belongs to its group: it comes, stays as it is, and goes with it`);
 
 function checkQueueLimit(queues: number): void {
   if (queues > LIMITS.queuesPerTopic) {

@@ -434,7 +434,7 @@ async function act(t: Bench, s: Step): Promise<unknown> {
     case 'commit': {
       const { topicName } = rooms.groups.get(s.group).record;
       const offsets = s.offsets.map((at) => ({ ...at, topic: topicName, broker: NAME }));
-      return rooms.groups.commit(s.group, {
+      return rooms.positions.commit(s.group, {
         consumerId: undefined,
         cursor: undefined,
         generation: undefined,
@@ -443,7 +443,7 @@ async function act(t: Bench, s: Step): Promise<unknown> {
       });
     }
     case 'reset':
-      return rooms.groups.reset(s.group, s.target, undefined, false);
+      return rooms.positions.reset(s.group, s.target, undefined, false);
     case 'trim': {
       const { journalHead } = t.state.marks;
       return rooms.retention.trim(journalHead + Math.floor((t.journal.end + 1 - journalHead) * s.part), 0, []);
@@ -566,7 +566,7 @@ test('many senders, consumers and operators at once: every message that was answ
             await t.crash();
             await t.join('billing', 'c0');
             // What was not committed comes again, and only that.
-            for (const { queue, committed } of t.rooms.groups.offsets('billing').queues) {
+            for (const { queue, committed } of t.rooms.positions.offsets('billing').queues) {
               for (const place of received.keys()) {
                 const [queueId, offset] = place.split('/').map(Number) as [number, number];
                 if (queueId === queue.queueId && offset >= committed) received.delete(place);

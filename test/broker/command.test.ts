@@ -2,6 +2,7 @@
 import { RECORD_HEADER_BYTES } from '../../storage/record';
 import { decodeCommand, encodeCommand, KIND, weigh, type Command, type Kind } from '../../src/broker/command';
 import { encodeMessage, messageTopic } from '../../src/broker/message';
+import { GROUP_DEFAULTS } from '../../src/broker/group';
 import { message } from '../support/broker';
 
 const topic = {
@@ -20,9 +21,9 @@ const group = {
   topic: 2,
   topicName: 'orders',
   filter: { type: 'TAG', expression: 'größe || b' },
-  mode: 'CLUSTERING',
+  subscriptions: [{ topic: 2, topicName: 'orders', filter: { type: 'TAG', expression: 'größe || b' } }],
   consumeFrom: 'EARLIEST',
-  allocation: 'AVG',
+  ...GROUP_DEFAULTS,
 } as const;
 const record = () =>
   encodeMessage(message('x'), { topic: 2, queueId: 1, messageId: Buffer.alloc(16), bornTimestamp: 1 });
@@ -61,6 +62,28 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     answerBucket: 3,
     tombstones: ['x'],
   },
+  assignQueues: { kind: 'assignQueues', group: 5, owners: [{ topic: 2, queueId: 0, consumer: 'ä', leaseMs: 30_000 }] },
+  resetOffsets: { kind: 'resetOffsets', group: 5, offsets: [{ topic: 2, queueId: 0, nextOffset: 3 }] },
+  lease: {
+    kind: 'lease',
+    group: 5,
+    invisibleMs: 1000,
+    attempt: 'AAAA',
+    takes: [{ topic: 2, queueId: 0, from: 1, next: 9, fresh: [[1, 7]], again: [[0, 4]], held: [[2, 7]], dropped: [] }],
+  },
+  settle: { kind: 'settle', group: 5, items: [{ topic: 2, queueId: 0, offset: 1, lease: 4, action: 'EXTEND', ms: 9 }] },
+  retry: {
+    kind: 'retry',
+    group: 5,
+    items: [{ topic: 2, queueId: 0, offset: 1, attempt: 2, delayMs: 10, key: 'AAAA' }],
+    offsets: [{ topic: 2, queueId: 0, nextOffset: 2, epoch: 4 }],
+    by: { consumer: 'c', generation: 9 },
+    records: [record()],
+  },
+  fireTimers: { kind: 'fireTimers', timers: [[17, 2049]], records: [record()] },
+  redrive: { kind: 'redrive', group: 5, offsets: [3], records: [record()] },
+  dropDeadLetters: { kind: 'dropDeadLetters', group: 5, offsets: [1, 2] },
+  listeners: { kind: 'listeners', group: 5, joined: { consumer: 'c' }, seen: ['d'], gone: ['e'] },
 };
 
 test.each(Object.entries(ONE_OF_EACH))('%s comes back from its bytes', (kind, command) => {
@@ -81,6 +104,15 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     deleteGroup: 9,
     commitOffsets: 10,
     trim: 11,
+    assignQueues: 12,
+    resetOffsets: 13,
+    lease: 14,
+    settle: 15,
+    retry: 16,
+    fireTimers: 17,
+    redrive: 18,
+    dropDeadLetters: 19,
+    listeners: 20,
   });
 });
 

@@ -3,9 +3,11 @@ import fc from 'fast-check';
 import { RECORD_HEADER_BYTES, sealRecord } from '../../storage/record';
 import { messageGroupHash, tagHash } from '../../src/broker/hash';
 import {
+  copyMessage,
   decodeMessage,
   encodeMessage,
   keyedSendOf,
+  messageAttempt,
   MESSAGE_OVERHEAD_BYTES,
   messageGroupHashOf,
   messageIdOf,
@@ -57,6 +59,7 @@ test('any message comes out as it went in', () => {
         position: 5 * 1024 + 2,
         storeTimestamp: 1_767_000_000_456,
         body: message.body,
+        ...{ attempt: 1, origin: undefined, reason: undefined },
       });
       expect(messageTopic(record)).toBe(address.topic);
       expect(messageQueueId(record)).toBe(address.queueId);
@@ -124,4 +127,70 @@ test('the first message of a keyed send carries its key, next to what else it ha
   const record = encodeMessage({ body: Buffer.from('x'), text: true, keys: ['k'] }, { ...TO, keyed });
   expect(keyedSendOf(record)).toEqual(keyed);
   expect(decodeMessage(record).keys).toEqual(['k']);
+});
+
+describe('a copy', () => {
+  const anyNumber = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+  const anyOrigin = fc.record({
+    topic: wellFormed,
+    queueId: fc.integer({ min: 0, max: 1023 }),
+    queueOffset: anyNumber,
+    position: anyNumber,
+    storeTimestamp: anyNumber,
+  });
+  const anyCopy = fc.record({
+    topic: fc.integer({ min: 1, max: 2 ** 43 }),
+    queueId: fc.integer({ min: 0, max: 1023 }),
+    attempt: fc.integer({ min: 1, max: 1001 }),
+    origin: anyOrigin,
+    reason: optional(wellFormed),
+  });
+  const keyed = { key: 'a2V5', content: 'aGFzaA==', items: [0, -1] };
+  const seal = (record: Buffer, position: number) =>
+    sealRecord(record, { position, time: 1_767_000_099_000, epoch: 9, kind: 16, count: 2 });
+
+  test('of any message, and the copy of the copy, is the message with its place, attempt, origin and reason', () => {
+    fc.assert(
+      fc.property(
+        anyMessage,
+        anyAddress,
+        fc.boolean(),
+        anyCopy,
+        anyCopy,
+        (message, address, withKey, first, second) => {
+          const record = encodeMessage(message, { ...address, messageId: ID, ...(withKey ? { keyed } : {}) });
+          sealRecord(record, { position: 7 * 1024, time: 1_767_000_000_456, epoch: 9, kind: 2, count: 1 });
+          const before = Buffer.from(record);
+          const once = copyMessage(record, first);
+          seal(once, 9 * 1024 + 1);
+          const twice = copyMessage(once, second);
+          seal(twice, 11 * 1024 + 1);
+          for (const [copy, to, position] of [
+            [once, first, 9 * 1024 + 1],
+            [twice, second, 11 * 1024 + 1],
+          ] as const) {
+            const { bornTimestamp } = address;
+            const stored = { position, storeTimestamp: 1_767_000_099_000 };
+            expect(decodeMessage(copy)).toEqual({ ...message, messageId: ID, bornTimestamp, ...stored, ...to });
+            expect(messageAttempt(copy)).toBe(to.attempt);
+            expect([messageTopic(copy), messageQueueId(copy)]).toEqual([to.topic, to.queueId]);
+            expect(messageTag(copy)).toBe(message.tag);
+            expect(messageTagHash(copy)).toBe(messageTagHash(record));
+            expect(messageGroupHashOf(copy)).toBe(messageGroupHashOf(record));
+            // It was no keyed send: its answer is remembered already.
+            expect(keyedSendOf(copy)).toBeUndefined();
+          }
+          expect(record.equals(before)).toBe(true);
+        },
+      ),
+    );
+  });
+
+  test('shares no bytes with what it was made of', () => {
+    const { record } = roundTrip({ body: Buffer.from('body'), text: true, tag: 'red' });
+    const origin = { topic: 'orders', queueId: 0, queueOffset: 1, position: 2, storeTimestamp: 3 };
+    const copy = copyMessage(record, { ...TO, attempt: 1, origin });
+    record.fill(0xff);
+    expect(decodeMessage(copy)).toMatchObject({ tag: 'red', body: Buffer.from('body'), attempt: 1, origin });
+  });
 });

@@ -1,7 +1,7 @@
 /** The broker's figures, as Prometheus reads them. */
 import { Registry } from '../../src/base/metrics';
 import { meterBroker } from '../../src/broker/meter';
-import { setup, stopBrokers } from '../support/broker';
+import { NAME, setup, stopBrokers } from '../support/broker';
 
 afterEach(stopBrokers);
 
@@ -57,4 +57,106 @@ test('before the broker has started nothing is asked of rooms that are not there
   const text = await registry.metrics();
   expect(text).toContain('rocketmq_topic_number 0');
   expect(text).toContain('gantry_pending_bytes 0');
+});
+
+describe('of a group', () => {
+  /** The figures of a group, by their short names. */
+  async function figures(value: (line: string) => Promise<number | undefined>, group = 'billing') {
+    const read = (name: string) => value(`${name}{topic="orders",consumer_group="${group}"}`);
+    return {
+      lag: await read('rocketmq_consumer_lag_messages'),
+      ready: await read('rocketmq_consumer_ready_messages'),
+      inFlight: await read('rocketmq_consumer_inflight_messages'),
+      waiting: await read('gantry_consumer_retry_waiting_messages'),
+      dead: await read('gantry_consumer_dead_letters'),
+      given: await read('rocketmq_send_to_dlq_messages_total'),
+    };
+  }
+
+  const NONE = { lag: 0, ready: 0, inFlight: 0, waiting: 0, dead: 0, given: 0 };
+
+  test('that polls: ready, in flight, waiting for a retry, dead', async () => {
+    const { t, value } = await metered();
+    await t.topic('orders', { readQueues: 2, writeQueues: 2 });
+    await t.group('billing', { maxAttempts: 1 });
+    expect(await figures(value)).toEqual(NONE);
+    await t.join();
+    for (const body of ['a', 'b', 'c', 'd', 'e']) await t.send('orders', { body, queue: { broker: NAME, queueId: 0 } });
+    await t.send('orders', { body: 'f', queue: { broker: NAME, queueId: 1 } });
+    expect(await figures(value)).toEqual({ ...NONE, lag: 6, ready: 6 });
+    const { cursor } = await t.poll('billing', 'c1', { max: 3 });
+    expect(await figures(value)).toEqual({ ...NONE, lag: 6, ready: 3, inFlight: 3 });
+    const failed = { topic: 'orders', broker: NAME, queueId: 0, queueOffset: 0, delayMs: 50 };
+    const request = { consumerId: 'c1', messages: [failed] };
+    await t.rooms.retries.sendBack('billing', { ...request, cursor });
+    expect(await figures(value)).toEqual({ ...NONE, lag: 3, ready: 3, waiting: 1 });
+    await t.clock.advance(50);
+    // The retry is there: it can be handed out like any other.
+    expect(await figures(value)).toMatchObject({ ready: 4, inFlight: 0, waiting: 0, dead: 0 });
+    await t.poll('billing', 'c1', { max: 10 });
+    expect(await figures(value)).toMatchObject({ ready: 0, inFlight: 4 });
+    await t.rooms.retries.sendBack('billing', {
+      consumerId: 'c1',
+      messages: [{ topic: '%RETRY%billing', broker: NAME, queueId: 0, queueOffset: 0 }],
+    });
+    expect(await figures(value)).toMatchObject({ waiting: 0, dead: 1, given: 1 });
+    await t.rooms.deadLetters.redrive('billing', { all: true, dryRun: false });
+    expect(await figures(value)).toMatchObject({ dead: 0, given: 1 });
+    await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+    expect(await figures(value)).toEqual({ ...NONE, given: 1 });
+  });
+
+  test('that uses leases', async () => {
+    const { t, value } = await metered();
+    await t.topic('orders', { readQueues: 1, writeQueues: 1 });
+    await t.group('billing', { maxAttempts: 0 });
+    await t.send('orders', 'a', 'b', 'c', 'd');
+    expect(await figures(value)).toEqual({ ...NONE, lag: 4, ready: 4 });
+    const { messages } = await t.receive('billing', { max: 3 });
+    expect(await figures(value)).toEqual({ ...NONE, lag: 4, ready: 1, inFlight: 3 });
+    const [a, b, c] = messages.map(({ receiptHandle }) => receiptHandle);
+    await t.rooms.leases.acknowledge('billing', [b!]);
+    expect(await figures(value)).toMatchObject({ ready: 1, inFlight: 2 });
+    await t.rooms.leases.nack('billing', [{ receiptHandle: a! }]);
+    // The committed offset is the lowest that is not done: behind a and b.
+    expect(await figures(value)).toEqual({ lag: 2, ready: 1, inFlight: 1, waiting: 0, dead: 1, given: 1 });
+    await t.rooms.leases.acknowledge('billing', [c!]);
+    expect(await figures(value)).toEqual({ lag: 1, ready: 1, inFlight: 0, waiting: 0, dead: 1, given: 1 });
+  });
+
+  test('that broadcasts: over all its consumers', async () => {
+    const { t, value } = await metered();
+    await t.topic('orders', { readQueues: 1, writeQueues: 1 });
+    await t.group('billing', { mode: 'BROADCASTING' });
+    await t.join('billing', 'a');
+    await t.join('billing', 'b');
+    await t.send('orders', 'x', 'y', 'z');
+    expect(await figures(value)).toEqual({ ...NONE, lag: 6, ready: 6 });
+    const { cursor } = await t.poll('billing', 'a', { max: 2 });
+    expect(await figures(value)).toEqual({ ...NONE, lag: 6, ready: 4, inFlight: 2 });
+    await t.poll('billing', 'a', { cursor, autoCommit: true, max: 1 });
+    expect(await figures(value)).toEqual({ ...NONE, lag: 4, ready: 3, inFlight: 1 });
+  });
+
+  test('is not asked for before the broker is ready, nor when it is not any more', async () => {
+    const t = await setup();
+    await t.topic();
+    await t.group();
+    await t.stop();
+    await t.open();
+    const registry = new Registry();
+    meterBroker(registry, t.broker);
+    const sample = /^\w+\{.*consumer_group="billing"/m;
+    const hold = t.disk.hold('journal', 'write');
+    const starting = t.broker.start();
+    await hold.reached;
+    // The groups are loaded, but nobody is served yet.
+    expect(t.state.groups.size).toBe(1);
+    expect(await registry.metrics()).not.toMatch(sample);
+    hold.release();
+    await starting;
+    expect(await registry.metrics()).toMatch(sample);
+    await t.broker.stop();
+    expect(await registry.metrics()).not.toMatch(sample);
+  });
 });

@@ -1,4 +1,5 @@
 /** Rows between decision and disk: readable at every moment. */
+import fc from 'fast-check';
 import { Overlay } from '../../src/broker/overlay';
 
 const key = (name: string) => Buffer.from(name);
@@ -68,4 +69,51 @@ test('the bytes that wait count what was put since the last flush', () => {
   expect(overlay.activeBytes).toBe(8);
   overlay.take();
   expect(overlay.activeBytes).toBe(0);
+});
+
+describe('the rows within a range', () => {
+  const within = (overlay: Overlay, gte: string, lt: string) =>
+    overlay
+      .within({ gte: key(gte), lt: key(lt) })
+      .map((row) => [row.key.toString(), row.value?.toString()])
+      .sort();
+
+  test('are the newest word on each key, deleted ones too, from the first key to before the last', () => {
+    const overlay = new Overlay();
+    for (const name of ['a', 'b', 'ba', 'c', 'd']) overlay.put(key(name), key('1'));
+    overlay.take();
+    overlay.put(key('b'), key('2'));
+    overlay.delete(key('c'));
+    expect(within(overlay, 'b', 'd')).toEqual([
+      ['b', '2'],
+      ['ba', '1'],
+      ['c', undefined],
+    ]);
+    overlay.flushed();
+    expect(within(overlay, 'b', 'd')).toEqual([
+      ['b', '2'],
+      ['c', undefined],
+    ]);
+    expect(within(overlay, 'ba', 'ba')).toEqual([]);
+  });
+
+  test('go by the bytes of their keys, whatever these are', () => {
+    const bytes = fc.uint8Array({ minLength: 1, maxLength: 3 }).map((each) => Buffer.from(each));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(bytes, fc.boolean())), bytes, bytes, fc.nat(10), (rows, gte, lt, takeAt) => {
+        const overlay = new Overlay();
+        const wanted = new Map<string, string | undefined>();
+        rows.forEach(([name, present], i) => {
+          if (i === takeAt) overlay.take();
+          if (present) overlay.put(name, key(`${i}`));
+          else overlay.delete(name);
+          const inside = Buffer.compare(name, gte) >= 0 && Buffer.compare(name, lt) < 0;
+          if (inside) wanted.set(name.toString('hex'), present ? `${i}` : undefined);
+        });
+        const found = overlay.within({ gte, lt });
+        expect(new Map(found.map((row) => [row.key.toString('hex'), row.value?.toString()]))).toEqual(wanted);
+        expect(found).toHaveLength(wanted.size);
+      }),
+    );
+  });
 });

@@ -8,7 +8,7 @@ import type { Operation } from '../../api/contract';
 import type { Code } from '../../src/base/errors';
 import { http, type Http, type Reply, type RequestParts } from '../support/http';
 import { contract, Standalone } from '../support/node';
-import { atNameserver, examplesOf, walkthrough } from './examples';
+import { atNameserver, examplesOf, Walk, walkthrough } from './examples';
 import { faultsOf, type Fault } from './faults';
 import { raw } from './raw';
 
@@ -16,11 +16,14 @@ let node: Standalone;
 let broker: Http;
 let nameserver: Http;
 
-/** Leaves behind what the document's walk needs: topic orders with messages, group billing with worker-1. */
+/**
+ * Leaves behind what the document's walk needs: topics orders and payments with messages, group billing with worker-1,
+ * group accounting without members.
+ */
 async function walkTo(last: string): Promise<void> {
+  const walk = new Walk(contract, serverOf);
   for (const operation of walkthrough(contract)) {
-    for (const { parts } of examplesOf(contract, operation))
-      await serverOf(operation).call(operation.id as 'getVersion', parts);
+    for (const example of examplesOf(contract, operation)) await walk.send(example);
     if (operation.id === last) return;
   }
 }
@@ -101,7 +104,7 @@ const pathNames = (operation: Operation): string[] =>
 const everyPath = [
   ...new Map([...contract.operations.values()].map((operation) => [operation.path, operation])).entries(),
 ];
-const NO_HEAD = ['pollMessages', 'readQueue', 'getMessage'];
+const NO_HEAD = ['pollMessages', 'readQueue', 'getMessage', 'listDeadLetters'];
 
 describe('methods and paths', () => {
   test.each(everyPath)('%s takes its own methods only, and says which', async (path, one) => {
@@ -345,8 +348,8 @@ describe('what does not exist', () => {
     '%s of an unknown topic',
     async (_, operation) => {
       await refused(without(operation, 'topic', 'nowhere'), 'TOPIC_NOT_FOUND');
-      await refused(without(operation, 'topic', '~RETRY~billing'), 'TOPIC_NOT_FOUND');
-      await refused(without(operation, 'topic', '~DLQ~billing'), 'TOPIC_NOT_FOUND');
+      await refused(without(operation, 'topic', '~RETRY~nobody'), 'TOPIC_NOT_FOUND');
+      await refused(without(operation, 'topic', '~DLQ~nobody'), 'TOPIC_NOT_FOUND');
     },
   );
 
@@ -467,6 +470,11 @@ describe('cursors', () => {
       for (const id of ['listTopics', 'listGroups'] as const) {
         await refused(broker.call(id, { query: { cursor } }), 'CURSOR_INVALID', 'query cursor');
       }
+      await refused(
+        broker.call('listDeadLetters', { path: { group: 'billing' }, query: { cursor } }),
+        'CURSOR_INVALID',
+        'query cursor',
+      );
       await refused(nameserver.call('listNameserverRoutes', { query: { cursor } }), 'CURSOR_INVALID', 'query cursor');
     }
   });
@@ -528,6 +536,177 @@ describe('offsets that are none', () => {
       broker.call('joinGroup', { path: { group: 'late', consumerId: 'c' }, body }),
       'VALIDATION_FAILED',
       '#/consumeTimestamp',
+    );
+  });
+});
+
+describe('failed messages', () => {
+  const sendBack = (body: object, headers = {}) =>
+    broker.call('sendBack', { path: { group: 'billing' }, body, headers });
+  const first = { ...firstQueue, queueOffset: 0 };
+
+  beforeAll(() => broker.call('joinGroup', { path: worker, body: { topic: 'orders' } }));
+
+  test('of a queue that is none, or is not this consumer’s', async () => {
+    const problem = await refused(
+      sendBack({ consumerId: 'worker-1', messages: [{ ...first, queueId: 77 }] }),
+      'QUEUE_NOT_FOUND',
+    );
+    expect(problem).toMatchObject({ results: [{ status: 'FAILED', queueId: 77, error: { code: 'QUEUE_NOT_FOUND' } }] });
+    await refused(
+      sendBack({ consumerId: 'worker-1', messages: [{ ...first, broker: 'broker-z' }] }),
+      'QUEUE_NOT_FOUND',
+    );
+    await refused(sendBack({ consumerId: 'worker-1', messages: [{ ...first, topic: 'payments' }] }), 'QUEUE_NOT_FOUND');
+    await refused(sendBack({ consumerId: 'worker-2', messages: [first] }), 'QUEUE_NOT_OWNED');
+  });
+
+  test('with a cursor that is forged', async () => {
+    await refused(sendBack({ consumerId: 'worker-1', messages: [first], cursor: 'x' }), 'CURSOR_INVALID', '#/cursor');
+  });
+
+  test('told again, with an Idempotency-Key or without, finds the first answer', async () => {
+    const queue = { broker: 'broker-a', queueId: 0 };
+    const sent = await broker.call('sendMessages', { path: orders, body: { body: 'fails', queue } });
+    const failed = { ...first, queueOffset: sent.body.results[0]!.queueOffset! };
+    await broker.call('pollMessages', { path: worker, query: { waitMs: 0, max: 1000 } });
+    const headers = { 'idempotency-key': 'failed-1' };
+    const body = { consumerId: 'worker-1', messages: [{ ...failed, delayMs: 600_000 }] };
+    const { results } = (await sendBack(body, headers)).body;
+    expect((await sendBack(body, headers)).body.results).toEqual(results);
+    expect((await sendBack(body)).body.results).toEqual(results);
+  });
+
+  test('a redrive of none, of both, of what is not there', async () => {
+    const redrive = (body: object) => broker.call('redriveDeadLetters', { path: { group: 'billing' }, body });
+    const messageIds = ['F'.repeat(32)];
+    for (const body of [{}, { all: false }, { dryRun: true }, { topic: 'orders' }, { all: true, messageIds }]) {
+      await refused(redrive(body), 'VALIDATION_FAILED', '#');
+    }
+    const problem = await refused(redrive({ messageIds }), 'MESSAGE_NOT_FOUND');
+    expect(problem).toMatchObject({ dryRun: false, results: [{ status: 'FAILED', messageId: messageIds[0] }] });
+    await refused(redrive({ messageIds, topic: 'nowhere' }), 'TOPIC_NOT_FOUND');
+  });
+});
+
+describe('receipt handles', () => {
+  const accounting = { group: 'accounting' };
+  const HANDLED = ['ackMessages', 'nackMessages', 'extendReceipts'] as const;
+  const bodyOf = (id: (typeof HANDLED)[number], handles: readonly string[]): object => {
+    if (id === 'ackMessages') return { receiptHandles: handles };
+    const more = id === 'extendReceipts' ? { invisibleMs: 60_000 } : {};
+    return { receipts: handles.map((receiptHandle) => ({ receiptHandle, ...more })) };
+  };
+  const handle = (id: (typeof HANDLED)[number], path: { group: string }, handles: readonly string[]) =>
+    broker.call(id, { path, body: bodyOf(id, handles) });
+
+  /** The handle of a message that is sent now. */
+  async function lease(invisibleMs = 60_000): Promise<string> {
+    const body = { body: 'a payment', messageGroup: 'customer-1' };
+    await broker.call('sendMessages', { path: { topic: 'payments' }, body });
+    const { messages } = (await broker.call('receiveMessages', { path: accounting, body: { invisibleMs } })).body;
+    return messages[0]!.receiptHandle;
+  }
+
+  test.each(HANDLED)('%s of forged ones', async (id) => {
+    const real = await lease();
+    const last = real.at(-1) === 'A' ? 'B' : 'A';
+    const forged = [
+      'x',
+      'AAAA',
+      real.slice(0, -1),
+      `${real}A`,
+      real.slice(0, -4) + last + real.slice(-3),
+      `${real.startsWith('B') ? 'C' : 'B'}${real.slice(1)}`,
+      'A'.repeat(512),
+    ];
+    const problem = await refused(handle(id, accounting, forged), 'RECEIPT_INVALID');
+    expect(problem['results']).toMatchObject(
+      forged.map((receiptHandle) => ({ status: 'FAILED', receiptHandle, error: { code: 'RECEIPT_INVALID' } })),
+    );
+    const mixed = await broker.call('ackMessages', { path: accounting, body: { receiptHandles: [real, 'x'] } });
+    expect([mixed.status, mixed.body.results.map(({ status }) => status)]).toEqual([207, ['OK', 'FAILED']]);
+  });
+
+  test.each(HANDLED)('%s of one of another group', async (id) => {
+    const real = await lease();
+    await refused(handle(id, { group: 'billing' }, [real]), 'RECEIPT_INVALID');
+    expect((await handle('ackMessages', accounting, [real])).status).toBe(200);
+    expect((await handle('ackMessages', accounting, [real])).status).toBe(200); // again is harmless
+  });
+
+  test.each(HANDLED)('%s of a message that was handed out again', async (id) => {
+    const late = await lease(1000);
+    const again = await broker.call('receiveMessages', { path: accounting, body: { waitMs: 30_000 } });
+    expect(again.body.messages).toMatchObject([{ attempt: 2 }]);
+    await refused(handle(id, accounting, [late]), 'LATE_ACK');
+    await handle('ackMessages', accounting, [again.body.messages[0]!.receiptHandle]);
+  });
+
+  test('a list of over 4 MiB', async () => {
+    const bytes = JSON.stringify({ receiptHandles: ['x'.repeat(4 * 1024 * 1024)] });
+    for (const id of HANDLED) {
+      await refused(broker.call(id, { path: accounting, bytes, contentType: 'application/json' }), 'BODY_TOO_LARGE');
+    }
+  });
+});
+
+describe('styles against each other', () => {
+  const receive = (group: string, body: object = {}) =>
+    broker.call('receiveMessages', { path: { group }, body: { waitMs: 0, ...body } });
+  const put = (group: string, body: object) => broker.call('putGroup', { path: { group }, body });
+  const drop = (group: string) => broker.call('deleteGroup', { path: { group }, query: { force: true } });
+
+  test('a lease beside members, a member beside leases', async () => {
+    await broker.call('joinGroup', { path: worker, body: { topic: 'orders' } });
+    await refused(receive('billing'), 'STYLE_CONFLICT');
+    await put('leasing', { topic: 'orders' });
+    const { messages } = (await receive('leasing')).body;
+    expect(messages).toHaveLength(1);
+    const path = { group: 'leasing', consumerId: 'worker-1' };
+    await refused(broker.call('joinGroup', { path, body: { topic: 'orders' } }), 'STYLE_CONFLICT');
+    await broker.call('ackMessages', { path, body: { receiptHandles: [messages[0]!.receiptHandle] } });
+    expect((await broker.call('joinGroup', { path, body: { topic: 'orders' } })).status).toBe(200);
+    await drop('leasing');
+  });
+
+  test('a lease or a message sent back in a broadcasting group, and a commit of nobody', async () => {
+    await put('news', { topic: 'orders', mode: 'BROADCASTING' });
+    await refused(receive('news'), 'STYLE_CONFLICT');
+    const path = { group: 'news', consumerId: 'worker-1' };
+    await broker.call('joinGroup', { path, body: { topic: 'orders' } });
+    const messages = [{ ...firstQueue, queueOffset: 0 }];
+    await refused(broker.call('sendBack', { path, body: { consumerId: 'worker-1', messages } }), 'STYLE_CONFLICT');
+    const offsets = [{ ...firstQueue, nextOffset: 1 }];
+    await refused(broker.call('commitOffsets', { path, body: { offsets } }), 'VALIDATION_FAILED', '#/consumerId');
+    await drop('news');
+  });
+
+  test('a message sent back in an ordered group', async () => {
+    await put('ledger', { topic: 'payments', ordered: true });
+    const path = { group: 'ledger', consumerId: 'worker-1' };
+    await broker.call('joinGroup', { path, body: { topic: 'payments' } });
+    const messages = [{ topic: 'payments', broker: 'broker-a', queueId: 0, queueOffset: 0 }];
+    await refused(broker.call('sendBack', { path, body: { consumerId: 'worker-1', messages } }), 'STYLE_CONFLICT');
+    await drop('ledger');
+  });
+
+  test('a lease with another subscription than the group’s', async () => {
+    await refused(receive('accounting', { topic: 'orders' }), 'SUBSCRIPTION_CONFLICT');
+    const filter = { type: 'TAG', expression: 'refunded' };
+    await refused(receive('accounting', { filter }), 'SUBSCRIPTION_CONFLICT');
+    expect((await receive('accounting', { topic: 'payments', filter: { type: 'TAG', expression: '*' } })).status).toBe(
+      200,
+    );
+  });
+
+  test('what is fixed when a group is created', async () => {
+    const topic = 'payments';
+    await refused(put('accounting', { topic, mode: 'BROADCASTING' }), 'SUBSCRIPTION_CONFLICT');
+    await refused(put('accounting', { topic, ordered: true }), 'SUBSCRIPTION_CONFLICT');
+    await refused(
+      broker.call('updateGroup', { path: { group: 'accounting' }, body: { mode: 'BROADCASTING' } }),
+      'SUBSCRIPTION_CONFLICT',
     );
   });
 });

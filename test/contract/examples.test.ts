@@ -4,7 +4,7 @@ import addFormats from 'ajv-formats';
 import { closed, isNode, withNulls, type Node } from '../../api/schema';
 import { http, type Http } from '../support/http';
 import { contract, Standalone } from '../support/node';
-import { atNameserver, examplesOf, parametersOf, placedExamples, walkthrough } from './examples';
+import { atNameserver, examplesOf, parametersOf, placedExamples, Walk, walkthrough } from './examples';
 
 const operations = [...contract.operations.values()];
 const inOrder = walkthrough(contract);
@@ -23,16 +23,13 @@ describe('every request example, one after the other, against a fresh standalone
   });
   afterAll(() => node.stop());
 
+  const walk = new Walk(contract, (operation) => (atNameserver(operation) ? nameserver : broker));
   const steps = inOrder.flatMap((operation) => examplesOf(contract, operation));
 
-  test.each(steps.map((step) => [`${step.operation.id} ${step.name}`.trim(), step] as const))(
-    '%s',
-    async (_, { operation, parts }) => {
-      const server = atNameserver(operation) ? nameserver : broker;
-      const reply = await server.call(operation.id as 'getVersion', parts);
-      if (reply.status >= 300) throw new Error(`${reply.status} ${reply.text}`);
-    },
-  );
+  test.each(steps.map((step) => [`${step.operation.id} ${step.name}`.trim(), step] as const))('%s', async (_, step) => {
+    const reply = await walk.send(step);
+    if (reply.status >= 300) throw new Error(`${reply.status} ${reply.text}`);
+  });
 });
 
 describe('the walk through the document', () => {

@@ -1,7 +1,7 @@
 /** The examples of openapi.yaml as requests: what Swagger UI would send when nobody changes anything. */
 import type { Contract, Operation } from '../../api/contract';
 import { isNode, resolveReferences, type Node } from '../../api/schema';
-import type { RequestParts } from '../support/http';
+import type { Http, Reply, RequestParts } from '../support/http';
 
 /** One example of an operation, ready to be sent. */
 export interface Example {
@@ -51,21 +51,30 @@ export function examplesOf(contract: Contract, operation: Operation): Example[] 
   const body = documented(contract, operation)['requestBody'];
   if (!isNode(body)) return [{ operation, name: '', parts: parameters }];
   return Object.entries(body['content'] as Node).flatMap(([type, media]) =>
-    shownIn(media as Node).map(([name, value]) => ({
+    shownIn(media as Node).map(([name, value, path]) => ({
       operation,
       name,
-      parts: { ...parameters, contentType: type, ...(typeof value === 'string' ? { bytes: value } : { body: value }) },
+      parts: {
+        ...parameters,
+        path: { ...parameters.path, ...path },
+        contentType: type,
+        ...(typeof value === 'string' ? { bytes: value } : { body: value }),
+      },
     })),
   );
 }
 
-/** The example values of a media type: [name, value]. */
-function shownIn(media: Node): [string, unknown][] {
-  const many = Object.entries((media['examples'] ?? {}) as Node).map(([name, entry]): [string, unknown] => [
+/** Name, value, and the path parameters that it needs instead of the document's (`x-path`). */
+type Shown = [string, unknown, Record<string, Scalar> | undefined];
+
+/** The example values of a media type. */
+function shownIn(media: Node): Shown[] {
+  const many = Object.entries((media['examples'] ?? {}) as Node).map(([name, entry]): Shown => [
     name,
     (entry as Node)['value'],
+    (entry as Node)['x-path'] as Record<string, Scalar> | undefined,
   ]);
-  return media['example'] === undefined ? many : [['', media['example']], ...many];
+  return media['example'] === undefined ? many : [['', media['example'], undefined], ...many];
 }
 
 /** All example values of an operation with their schemas: parameters, bodies and answers. */
@@ -99,3 +108,55 @@ export function walkthrough(contract: Contract): Operation[] {
 
 /** The operations that a NameServer's own port serves. */
 export const atNameserver = (operation: Operation): boolean => operation.tags.includes('NameServer');
+
+/** Fields whose values a server makes up. */
+const MADE_UP = new Set(['cursor', 'generation', 'receiptHandle']);
+
+/**
+ * Sends examples one after the other. What the server makes up stands in the document as some text, first in the
+ * example of the answer that gives it: in later requests that text is replaced by what was answered.
+ */
+export class Walk {
+  readonly #contract: Contract;
+  readonly #serverOf: (operation: Operation) => Http;
+  /** What was answered, by what the document shows in its place. */
+  readonly #answered = new Map<string, string>();
+
+  constructor(contract: Contract, serverOf: (operation: Operation) => Http) {
+    this.#contract = contract;
+    this.#serverOf = serverOf;
+  }
+
+  async send({ operation, parts }: Example): Promise<Reply> {
+    const sent = parts.body === undefined ? parts : { ...parts, body: this.real(parts.body) };
+    const reply: Reply = await this.#serverOf(operation).call(operation.id as 'getVersion', sent);
+    if (reply.status === 200) this.learn(operation, reply.body);
+    return reply;
+  }
+
+  /** A copy of a value of the document with what was answered in its place. */
+  real(value: unknown): unknown {
+    if (typeof value === 'string') return this.#answered.get(value) ?? value;
+    if (Array.isArray(value)) return value.map((item) => this.real(item));
+    if (!isNode(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, this.real(part)]));
+  }
+
+  /** Compares the answer 200 of an operation with its example. */
+  learn(operation: Operation, answer: unknown): void {
+    const shown = placedExamples(this.#contract, operation).find(({ where }) =>
+      where.startsWith('answer 200 application/json'),
+    );
+    this.#compare(shown?.value, answer);
+  }
+
+  #compare(shown: unknown, answer: unknown): void {
+    if (Array.isArray(shown) && Array.isArray(answer)) shown.forEach((item, i) => this.#compare(item, answer[i]));
+    if (!isNode(shown) || !isNode(answer)) return;
+    for (const [name, part] of Object.entries(shown)) {
+      const real = answer[name];
+      if (MADE_UP.has(name) && typeof part === 'string' && typeof real === 'string') this.#answered.set(part, real);
+      else this.#compare(part, real);
+    }
+  }
+}

@@ -2,6 +2,7 @@
  * All the ways in which one request can go against the contract, each with the answer it must get. Made from the
  * document, so that a new operation, parameter or field is abused from its first day.
  */
+import { bodyLimit } from '../../api/body';
 import type { Operation, Parameter } from '../../api/contract';
 import { isNode, type Node } from '../../api/schema';
 import type { RequestParts } from '../support/http';
@@ -245,7 +246,7 @@ function textFaults(operation: Operation, parts: RequestParts): Fault[] {
   };
   const sends = operation.id === 'sendMessages';
   const alone = sends ? '#/messages/0' : '#';
-  const small = operation.id === 'sendMessages' || operation.id === 'registerBroker' ? [] : [70_000];
+  const small = bodyLimit(operation.id) < 70_000 ? [70_000] : [];
   return [
     ...(operation.body!.required ? [as('no body', '', 'BODY_EMPTY', '#')] : []),
     as('half an object', '{"a":', 'MALFORMED_JSON', '#'),

@@ -34,7 +34,14 @@ export class Memory {
   }
 }
 
-const LEARNT = new Set(['cursor', 'generation', 'messageId', 'offsetMessageId', 'etag']);
+const LEARNT = new Set(['cursor', 'generation', 'messageId', 'offsetMessageId', 'receiptHandle', 'etag']);
+
+/** Lists whose items are called otherwise than one would guess. */
+const ITEMS: Readonly<Record<string, string>> = {
+  brokers: 'broker',
+  messageIds: 'messageId',
+  receiptHandles: 'receiptHandle',
+};
 
 const NO_ID = '0'.repeat(32);
 
@@ -47,7 +54,7 @@ export class Requests {
   readonly #known: Readonly<Record<string, readonly string[]>> = {
     topic: ['orders', 'orders', 'payments', 'other'],
     name: ['orders', 'payments', 'other'],
-    group: ['billing', 'mailing'],
+    group: ['billing', 'accounting', 'mailing'],
     consumerId: ['worker-1', 'worker-2'],
     broker: ['broker-a', 'broker-a', 'broker-a', 'broker-b'],
     cluster: ['DefaultCluster'],
@@ -88,7 +95,6 @@ export class Requests {
   }
 
   #parameter({ name, in: place, schema }: Parameter): Arbitrary<unknown> {
-    if (name === 'waitMs') return fc.nat(10);
     if (name === 'If-Match') return fc.oneof(fc.constantFrom('*', '"x.1"'), this.#earlier('etag', '"x.2"'));
     const value = this.#value(schema, name);
     // A header is ASCII; elsewhere half a surrogate pair cannot even be sent.
@@ -107,6 +113,8 @@ export class Requests {
   #value(schema: Node, name: string): Arbitrary<unknown> {
     if (name === 'cursor')
       return fc.oneof(this.#earlier('cursor', ''), fc.constant(''), fc.base64String({ maxLength: 60 }));
+    if (name === 'waitMs') return fc.nat(10);
+    if (name === 'receiptHandle') return fc.oneof(this.#earlier('receiptHandle', 'AAAA'), fc.constant('AAAA'));
     if (name === 'generation') return fc.oneof(this.#earlier('generation', '2'), fc.constant('1'));
     if (name === 'messageId')
       return fc.oneof(this.#earlier('messageId', NO_ID), this.#earlier('offsetMessageId', NO_ID), fc.constant(NO_ID));
@@ -133,7 +141,7 @@ export class Requests {
       maxItems = 8,
       uniqueItems,
     } = schema as { minItems?: number; maxItems?: number; uniqueItems?: boolean };
-    const item = this.#value(schema['items'] as Node, name === 'brokers' ? 'broker' : name);
+    const item = this.#value(schema['items'] as Node, ITEMS[name] ?? name);
     const bounds = { minLength: minItems, maxLength: Math.min(maxItems, 4) };
     return uniqueItems ? fc.uniqueArray(item, bounds) : fc.array(item, bounds);
   }
@@ -158,7 +166,9 @@ export class Requests {
           : value,
       ];
     });
-    return fc.record(Object.fromEntries(fields), { requiredKeys: required });
+    // As with parameters.
+    const always = 'waitMs' in properties ? ['waitMs'] : [];
+    return fc.record(Object.fromEntries(fields), { requiredKeys: [...required, ...always] });
   }
 
   #body(operation: Operation): Arbitrary<RequestParts> {

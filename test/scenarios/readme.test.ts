@@ -30,6 +30,9 @@ describe('the README', () => {
     expect(output).toContain('"find me"');
     expect(output).toMatch(/"lag": 0/);
     expect(output).toMatch(/"tag": "paid",\s+"count": 1/);
+    expect(output).toContain('"outcome": "RETRY"');
+    expect(output).toContain('"outcome": "DEAD_LETTER"');
+    expect(output).toMatch(/"inFlight": 1\b/);
     expect(status).toBe(0);
   });
 });

@@ -242,6 +242,34 @@ describe('the tables', () => {
     expect(tables.applied).toBe(2);
   });
 
+  it('delete single rows, whatever lies between, in turn with other writes', async () => {
+    await tables.flush(
+      Array.from({ length: 6 }, (_, i) => put(`i${i}`)),
+      1,
+    );
+    const [deleted] = await Promise.all([
+      tables.deleteKeys([key('i4'), key('i1'), key('missing')]),
+      tables.flush([put('i1', 'new')], 2),
+    ]);
+    expect(deleted).toBe(3);
+    disk.powerCut(); // they went durably
+    engine = await disk.open('tables', ENGINE);
+    tables = await open();
+    expect(texts(await tables.scan({ ...tableKeys.family('i'), limit: 99 }))).toEqual([
+      ...['i0=v', 'i1=new', 'i2=v', 'i3=v', 'i5=v'],
+    ]);
+    expect(tables.applied).toBe(2);
+  });
+
+  it('write nothing to delete nothing', async () => {
+    await tables.flush([put('ia')], 1);
+    const before = await batchNumbers();
+    expect(await tables.deleteKeys([])).toBe(0);
+    expect(await batchNumbers()).toEqual(before);
+    disk.fail();
+    await expect(tables.deleteKeys([key('ia')])).rejects.toThrow(WriteFailedError);
+  });
+
   it('have nothing to scrub where there are no files', async () => {
     expect(await tables.scrub(1000)).toEqual({ checked: 0, wrapped: true });
   });

@@ -10,10 +10,12 @@ import type { Clock, Timer } from '../../src/base/clock';
 import { GantryError } from '../../src/base/errors';
 import { silentLog } from '../../src/base/log';
 import { Broker, type BrokerOptions } from '../../src/broker/broker';
-import type { Group } from '../../src/broker/group';
+import { GROUP_DEFAULTS, type Group } from '../../src/broker/group';
+import type { ReceiveAnswer, ReceiveOptions } from '../../src/broker/leases';
 import type { Joined, JoinOptions, NewGroup } from '../../src/broker/groups';
 import { decodeMessage, type OutgoingMessage } from '../../src/broker/message';
 import type { PollAnswer, PollOptions } from '../../src/broker/poller';
+import type { CommitRequest } from '../../src/broker/positions';
 import type { Delivery } from '../../src/broker/reader';
 import type { SendResult } from '../../src/broker/sender';
 import type { Topic } from '../../src/broker/topic';
@@ -322,6 +324,34 @@ export class TestBroker<C extends Clock> {
     });
   }
 
+  async receive(group = 'billing', given: Partial<ReceiveOptions> = {}): Promise<ReceiveAnswer> {
+    const signal = new AbortController().signal;
+    return this.rooms.leases.receive(group, {
+      ...{ max: 32, min: 1, maxBytes: 1 << 20, waitMs: 0, invisibleMs: 60_000, signal: () => signal },
+      ...given,
+    });
+  }
+
+  /** Commits what a cursor covers, or the next offsets of queues; answers an error code per queue, or undefined. */
+  async commit(group: string, consumerId: string | undefined, what: string | Partial<CommitRequest>) {
+    const none = { generation: undefined, cursor: undefined, offsets: undefined, force: false };
+    const request = { ...none, consumerId, ...(typeof what === 'string' ? { cursor: what } : what) };
+    return (await this.rooms.positions.commit(group, request)).map(({ error }) => error?.code);
+  }
+
+  /** What each queue that the group reads is committed to. */
+  committed(group = 'billing', consumerId?: string): number[] {
+    return this.rooms.positions.offsets(group, consumerId).queues.map(({ committed }) => committed);
+  }
+
+  /** Everything that was submitted is applied, and what follows from it. */
+  async settled(): Promise<void> {
+    await turn();
+    await until(() => this.rooms.pendingBytes === 0, 'an idle writer');
+    await turn();
+    await until(() => this.rooms.pendingBytes === 0, 'an idle writer');
+  }
+
   /** Resolves once so many polls wait. */
   async parked(polls: number): Promise<void> {
     await until(() => this.broker.lot.parked === polls, `${polls} parked polls`);
@@ -360,9 +390,8 @@ export const newGroup = (name: string): NewGroup => ({
   name,
   topic: 'orders',
   filter: { type: 'TAG', expression: '*' },
-  mode: 'CLUSTERING',
   consumeFrom: 'EARLIEST',
-  allocation: 'AVG',
+  ...GROUP_DEFAULTS,
 });
 
 /** A message as tests write it: its text, or its parts. */
@@ -379,6 +408,17 @@ export function stored(result: SendResult): Stored {
   if (result.error !== undefined) throw result.error;
   return result;
 }
+
+/** A queue and the next offset to read there, as a commit names them. */
+export const at = (queueId: number, nextOffset: number, topic = 'orders', broker = NAME) => ({
+  ...{ topic, broker, queueId, nextOffset },
+});
+
+/** A message for one queue. */
+export const to = (queueId: number, body: string, rest: object = {}): Given => ({
+  ...{ body, queue: { broker: NAME, queueId } },
+  ...rest,
+});
 
 export const bodies = (messages: readonly Delivery[]): string[] =>
   messages.map(({ record }) => decodeMessage(record).body.toString());

@@ -1,0 +1,165 @@
+/** Messages that failed: they wait for another try, become dead letters, are sent again. The decisions, made when applied. */
+import { positionOf, tableKeys } from '../../storage/keys';
+import { GantryError } from '../base/errors';
+import type { Applied, CommandOf, Outcome } from './apply';
+import { NO_MESSAGE, type FailedMessage, type RedrivenItem } from './command';
+import { commitLowest, doneAlready, handedOutAgain } from './leaseChanges';
+import { messageQueueId, messageTopic } from './message';
+import { commitAll, ownerRefusal, type OffsetResult } from './positionChanges';
+import { answerBucketOf, storeMessage } from './sends';
+import type { Queue } from './queue';
+import { json, queueNumber, type BrokerState, type GroupState, type TopicState } from './state';
+
+/** What became of one failed message. */
+export type FailureResult =
+  | { readonly outcome: 'RETRY'; readonly attempt: number; readonly due: number; readonly error?: undefined }
+  | { readonly outcome: 'DEAD_LETTER'; readonly error?: undefined }
+  | { readonly error: GantryError };
+
+export interface RetryOutcome {
+  readonly results: readonly FailureResult[];
+  readonly offsets: readonly OffsetResult[];
+}
+
+/** What is kept of a failed message, so that telling of it again changes nothing. */
+export interface FailureAnswer {
+  readonly time: number;
+  readonly result: FailureResult;
+}
+
+/** What is kept of a redrive with an Idempotency-Key. */
+export interface RedriveAnswer {
+  readonly time: number;
+  readonly content: string;
+  readonly items: readonly RedrivenItem[];
+  /** null: its topic was gone. */
+  readonly offsets: readonly (number | null)[];
+}
+
+export interface RedriveOutcome {
+  /** Queue offset of each message, in order; undefined: its topic is gone. */
+  readonly offsets: readonly (number | undefined)[];
+}
+
+export function applyRetry(
+  state: BrokerState,
+  applied: Applied<CommandOf<'retry'>>,
+  touched: Set<Queue>,
+): Outcome<'retry'> {
+  const { command, index, time } = applied;
+  const group = state.groups.get(command.group);
+  if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
+  state.idRuns.begin();
+  state.tail.put(index, [NO_MESSAGE, ...command.records]);
+  const results = command.items.map((item, i): FailureResult => {
+    const record = command.records[i]!;
+    const topic = state.topics.get(messageTopic(record));
+    // First: what cannot go anywhere stays with whoever has it.
+    if (!topic) return { error: new GantryError('TOPIC_NOT_FOUND', 'the topic of the copy was deleted meanwhile') };
+    const refusal = item.lease === undefined ? ownerRefusal(group, item, command.by) : takeBack(state, group, item);
+    if (refusal) return { error: refusal };
+    const result = moveAway(state, group, item, { topic, record, position: positionOf(index, i + 1) }, time, touched);
+    if (item.key !== undefined) {
+      const answer: FailureAnswer = { time, result };
+      state.overlay.put(tableKeys.answer(answerBucketOf(time), Buffer.from(item.key, 'base64')), json(answer));
+    }
+    return result;
+  });
+  return { ok: { results, offsets: commitAll(state, group, command.offsets, command.by, false) } };
+}
+
+/** Ends the lease of a failed message; its copy goes on for it. */
+function takeBack(state: BrokerState, group: GroupState, item: FailedMessage): GantryError | undefined {
+  const leases = group.leases.get(queueNumber(item.topic, item.queueId));
+  const entry = leases?.entries.get(item.offset);
+  if (!leases || !entry) return doneAlready();
+  if (entry.lease !== item.lease) return handedOutAgain();
+  state.dropLease(group, leases, item.offset);
+  commitLowest(state, group, leases);
+  return undefined;
+}
+
+function moveAway(
+  state: BrokerState,
+  group: GroupState,
+  item: FailedMessage,
+  copy: { readonly topic: TopicState; readonly record: Buffer; readonly position: number },
+  time: number,
+  touched: Set<Queue>,
+): FailureResult {
+  const { topic, record, position } = copy;
+  if (item.delayMs !== undefined) {
+    const due = time + item.delayMs;
+    state.putTimer(due, position, record);
+    state.count(group, { waiting: 1 });
+    return { outcome: 'RETRY', attempt: item.attempt, due };
+  }
+  const offset = storeMessage(state, topic, record, position, time, touched);
+  state.putDeadLetter(group, offset, record);
+  state.count(group, { dead: 1 });
+  return { outcome: 'DEAD_LETTER' };
+}
+
+/** The time of waiting messages has come. What belongs to a deleted group falls away. */
+export function applyFireTimers(
+  state: BrokerState,
+  applied: Applied<CommandOf<'fireTimers'>>,
+  touched: Set<Queue>,
+): Outcome<'fireTimers'> {
+  const { command, index, time } = applied;
+  state.idRuns.begin();
+  state.tail.put(index, [NO_MESSAGE, ...command.records]);
+  command.timers.forEach(([due, position], i) => {
+    state.dropTimer(due, position);
+    const record = command.records[i]!;
+    const topic = state.topics.get(messageTopic(record));
+    if (!topic?.queues[messageQueueId(record)]) return;
+    storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
+    const group = retryGroupOf(state, topic.record.name);
+    if (group) state.count(group, { waiting: -1 });
+  });
+  return { ok: undefined };
+}
+
+const RETRY_PREFIX = '%RETRY%';
+
+function retryGroupOf(state: BrokerState, topic: string): GroupState | undefined {
+  return topic.startsWith(RETRY_PREFIX) ? state.groupsByName.get(topic.slice(RETRY_PREFIX.length)) : undefined;
+}
+
+export function applyRedrive(
+  state: BrokerState,
+  applied: Applied<CommandOf<'redrive'>>,
+  touched: Set<Queue>,
+): Outcome<'redrive'> {
+  const { command, index, time } = applied;
+  const group = state.groups.get(command.group);
+  if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
+  state.idRuns.begin();
+  state.tail.put(index, [NO_MESSAGE, ...command.records]);
+  const offsets = command.offsets.map((dead, i) => {
+    const record = command.records[i]!;
+    const topic = state.topics.get(messageTopic(record));
+    if (!topic?.queues[messageQueueId(record)]) return undefined;
+    state.dropDeadLetter(group, dead);
+    state.count(group, { dead: -1 });
+    return storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
+  });
+  if (command.answer) {
+    const { key, content, items } = command.answer;
+    const answer: RedriveAnswer = { time, content, items, offsets: offsets.map((offset) => offset ?? null) };
+    state.overlay.put(tableKeys.answer(answerBucketOf(time), Buffer.from(key, 'base64')), json(answer));
+  }
+  return { ok: { offsets } };
+}
+
+export function dropDeadLetters(
+  state: BrokerState,
+  { command }: Applied<CommandOf<'dropDeadLetters'>>,
+): Outcome<'dropDeadLetters'> {
+  const group = state.groups.get(command.group);
+  if (!group) return { ok: undefined };
+  for (const offset of command.offsets) state.dropDeadLetter(group, offset);
+  state.count(group, { dead: -command.offsets.length });
+  return { ok: undefined };
+}

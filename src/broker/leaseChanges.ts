@@ -1,0 +1,116 @@
+/** Handing messages out for a while, and what is done with them: the decisions, made when applied. */
+import { GantryError } from '../base/errors';
+import type { Applied, CommandOf, Outcome } from './apply';
+import type { LeaseTake, Settlement } from './command';
+import type { LeaseEntry, LeaseQueue } from './leaseQueue';
+import { queueNumber, type BrokerState, type GroupState } from './state';
+
+/** One message that a receive got. */
+export interface Granted {
+  readonly topic: number;
+  readonly queueId: number;
+  readonly offset: number;
+  /** Deliveries from this queue, this one included. */
+  readonly attempt: number;
+}
+
+export interface LeaseOutcome {
+  /** Number of the lease, by which a receipt is told from an earlier one. */
+  readonly lease: number;
+  readonly time: number;
+  readonly granted: readonly Granted[];
+}
+
+export type SettleResult = GantryError | undefined;
+
+export function applyLease(state: BrokerState, applied: Applied<CommandOf<'lease'>>): Outcome<'lease'> {
+  const { command, index, time } = applied;
+  const group = state.groups.get(command.group);
+  if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
+  const granted: Granted[] = [];
+  for (const take of command.takes) grant(state, group, take, { lease: index, ms: command.invisibleMs }, granted);
+  for (const [name, { until }] of group.attempts) {
+    if (until > time) break;
+    state.dropAttempt(group, name);
+  }
+  if (command.attempt !== undefined && granted.length > 0) {
+    const items = granted.map(({ topic, queueId, offset }) => [topic, queueId, offset] as const);
+    state.putAttempt(group, command.attempt, { lease: index, until: time + command.invisibleMs, items });
+  }
+  return { ok: { lease: index, time, granted } };
+}
+
+function grant(
+  state: BrokerState,
+  group: GroupState,
+  take: LeaseTake,
+  now: { lease: number; ms: number },
+  granted: Granted[],
+): void {
+  const { topic, queueId } = take;
+  const queue = state.topics.get(topic)?.queues[queueId];
+  if (!queue) return;
+  const number = queueNumber(topic, queueId);
+  // Whoever owned it before goes on with leases now, or not at all.
+  state.dropOwner(group, number);
+  const leases = state.leaseQueue(group, topic, queueId, group.offsets.get(number) ?? queue.min);
+  const give = (offset: number, attempt: number, groupHash: number) => {
+    state.putLease(group, leases, offset, { ...now, attempt, groupHash });
+    granted.push({ topic, queueId, offset, attempt });
+  };
+  for (const [offset, seen] of take.again) {
+    const entry = leases.entries.get(offset);
+    if (entry?.lease === seen) give(offset, Math.min(entry.attempt + 1, 0xffff), entry.groupHash);
+  }
+  for (const [offset, seen] of take.dropped)
+    if (leases.entries.get(offset)?.lease === seen) state.dropLease(group, leases, offset);
+  if (take.from === leases.next && take.next > take.from) {
+    const news = [...take.fresh.map((at) => [...at, true] as const), ...take.held.map((at) => [...at, false] as const)];
+    for (const [offset, hash, fresh] of news.sort(([a], [b]) => a - b)) {
+      if (fresh) give(offset, 1, hash);
+      else state.putLease(group, leases, offset, { attempt: 0, lease: 0, ms: 0, groupHash: hash });
+    }
+    state.putLeaseNext(group, leases, take.next);
+  }
+  commitLowest(state, group, leases);
+}
+
+/** The committed offset is the lowest that is not done. */
+export function commitLowest(state: BrokerState, group: GroupState, leases: LeaseQueue): void {
+  const { topic, queueId, committed } = leases;
+  if (group.offsets.get(queueNumber(topic, queueId)) !== committed) state.putOffset(group, topic, queueId, committed);
+}
+
+export function applySettle(state: BrokerState, applied: Applied<CommandOf<'settle'>>): Outcome<'settle'> {
+  const { command } = applied;
+  const group = state.groups.get(command.group);
+  if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
+  const touched = new Set<LeaseQueue>();
+  const results = command.items.map((item): SettleResult => {
+    const leases = group.leases.get(queueNumber(item.topic, item.queueId));
+    const entry = leases?.entries.get(item.offset);
+    if (!leases || !entry) return item.action === 'EXTEND' ? doneAlready() : undefined;
+    if (entry.lease !== item.lease) return handedOutAgain();
+    touched.add(leases);
+    settle(state, group, leases, entry, item);
+    return undefined;
+  });
+  for (const leases of touched) commitLowest(state, group, leases);
+  return { ok: results };
+}
+
+function settle(state: BrokerState, group: GroupState, leases: LeaseQueue, entry: LeaseEntry, item: Settlement): void {
+  if (item.action === 'ACK') state.dropLease(group, leases, item.offset);
+  else if (item.action === 'EXTEND') state.putLease(group, leases, item.offset, { ...entry, ms: item.ms ?? 0 });
+  else state.putLease(group, leases, item.offset, { ...entry, attempt: entry.attempt - 1, lease: 0, ms: 0 });
+}
+
+/** A message that was handed out again belongs to whoever has it now. */
+export const handedOutAgain = (): GantryError =>
+  new GantryError(
+    'LATE_ACK',
+    'the message stayed out longer than invisibleMs and was handed out again: extend receipts in time, or receive with a longer invisibleMs',
+  );
+
+export const doneAlready = (): GantryError =>
+  new GantryError('LATE_ACK', 'the message is acknowledged already: there is nothing left to do with it');

@@ -1,0 +1,258 @@
+/**
+ * What is soft about leases: which messages nobody has right now, and when those that are out come back. The state
+ * (leaseQueue.ts) says to which lease a message was given, and for how long; the time since is counted here, in running
+ * time, and a broker that starts anew gives every lease its full time again. That a lease is over is no command: it
+ * takes effect when the message is handed out again.
+ */
+import type { Clock, Timer } from '../base/clock';
+import { GantryError } from '../base/errors';
+import { Heap } from '../base/heap';
+import type { RunningTime } from '../base/runningTime';
+import type { SettleAction } from './command';
+import type { LeaseEntry, LeaseQueue } from './leaseQueue';
+import type { Parking } from './parking';
+import type { Queue } from './queue';
+import { queueNumber, type BrokerState, type GroupState } from './state';
+
+/** One queue of one group: what can be handed out of it. */
+export class Desk {
+  readonly group: GroupState;
+  readonly queue: Queue;
+  /** Offsets of entries that nobody has: their lease is over, or they were held back. */
+  readonly ready = new Set<number>();
+  /** By offset: when its lease is over, running time. */
+  readonly deadlines = new Map<number, number>();
+  /** The first offset that was not looked at, by commands under way neither: where the next one must find the state. */
+  from: number;
+  /** Offsets whose leases are being extended, and by how many commands: nobody else takes them, though their time is over. */
+  readonly extending = new Map<number, number>();
+  /** Somebody is choosing; resolves when he is done. */
+  busy: Promise<void> | undefined;
+  /** Commands under way. */
+  underWay = 0;
+  /** How often something came back, or was done, so that others may be taken. */
+  changes = 0;
+
+  constructor(group: GroupState, queue: Queue) {
+    this.group = group;
+    this.queue = queue;
+    this.from = this.next;
+  }
+
+  get leases(): LeaseQueue | undefined {
+    return this.group.leases.get(queueNumber(this.queue.topic, this.queue.queueId));
+  }
+
+  /** The first offset that was not looked at, as it is recorded. */
+  get next(): number {
+    const { topic, queueId, min } = this.queue;
+    return this.leases?.next ?? this.group.offsets.get(queueNumber(topic, queueId)) ?? min;
+  }
+
+  entry(offset: number): LeaseEntry | undefined {
+    return this.leases?.entries.get(offset);
+  }
+
+  /** Back to what the state says: a command was refused, or found positions that were moved. */
+  resync(): void {
+    this.from = this.next;
+    this.changes++;
+  }
+}
+
+/** Messages of one desk whose leases end together. Some may be done long before. */
+interface Deadline {
+  readonly at: number;
+  readonly desk: Desk;
+  readonly offsets: readonly number[];
+}
+
+/** The heap is built anew when it holds so many more deadlines than messages are out. */
+const SURPLUS = 10_000;
+
+export class LeaseDesks {
+  readonly #clock: Clock;
+  readonly #time: RunningTime;
+  readonly #state: BrokerState;
+  readonly #desks = new Map<GroupState, Map<Queue, Desk>>();
+  readonly #deadlines = new Heap<Deadline>(({ at }) => at);
+  /** Receives that wait, by group: what comes back is no message that is stored, and wakes them here. */
+  readonly #waiting = new Map<GroupState, Set<Parking>>();
+  #timer: { readonly at: number; readonly timer: Timer } | undefined;
+  #surplusAt = SURPLUS;
+
+  constructor(parts: { clock: Clock; time: RunningTime; state: BrokerState }) {
+    this.#clock = parts.clock;
+    this.#time = parts.time;
+    this.#state = parts.state;
+  }
+
+  /** Every lease that is recorded has its full time again. */
+  start(): void {
+    for (const group of this.#state.groups.values()) {
+      for (const { topic, queueId, entries } of group.leases.values()) {
+        const queue = this.#state.topics.get(topic)?.queues[queueId];
+        if (!queue) continue;
+        const desk = this.of(group, queue);
+        for (const [offset, { lease, ms }] of entries) {
+          if (lease === 0) desk.ready.add(offset);
+          else this.lend(desk, [offset], ms);
+        }
+      }
+    }
+  }
+
+  stop(): void {
+    this.#timer?.timer.cancel();
+    this.#timer = undefined;
+    this.#deadlines.clear();
+  }
+
+  of(group: GroupState, queue: Queue): Desk {
+    let desks = this.#desks.get(group);
+    if (!desks) this.#desks.set(group, (desks = new Map<Queue, Desk>()));
+    let desk = desks.get(queue);
+    if (!desk) desks.set(queue, (desk = new Desk(group, queue)));
+    return desk;
+  }
+
+  /** Throws while messages are out under leases: consumers that own queues would get them, too. */
+  checkFree(group: GroupState): void {
+    for (const { deadlines, underWay } of this.#desks.get(group)?.values() ?? []) {
+      if (deadlines.size === 0 && underWay === 0) continue;
+      throw new GantryError(
+        'STYLE_CONFLICT',
+        `messages of group ${group.record.name} are out under leases: let them be acknowledged or come back before consumers join it, or use another group`,
+        { retryAfterMs: 1000 },
+      );
+    }
+  }
+
+  lag(group: GroupState, queue: Queue): { ready: number; inFlight: number } {
+    const desk = this.of(group, queue);
+    const entries = desk.leases?.entries.size ?? 0;
+    const next = Math.max(desk.next, queue.min);
+    return { ready: Math.max(0, queue.max - next) + desk.ready.size, inFlight: Math.max(0, entries - desk.ready.size) };
+  }
+
+  /** Messages were handed out, or their leases extended. Positions may have been moved since that was decided. */
+  lend(desk: Desk, lent: readonly number[], ms: number): void {
+    const offsets = lent.filter((offset) => desk.entry(offset));
+    if (offsets.length === 0) return;
+    const at = this.#time.now() + ms;
+    for (const offset of offsets) {
+      desk.ready.delete(offset);
+      desk.deadlines.set(offset, at);
+    }
+    this.#deadlines.add({ at, desk, offsets });
+    if (this.#deadlines.size > this.#surplusAt) this.#rebuild();
+    this.#arm();
+  }
+
+  /** What is acknowledged leaves its deadline behind; hours of them would fill the memory. */
+  #rebuild(): void {
+    const live: Deadline[] = [];
+    for (const desks of this.#desks.values()) {
+      for (const desk of desks.values()) {
+        const byTime = new Map<number, number[]>();
+        for (const [offset, at] of desk.deadlines) {
+          const together = byTime.get(at);
+          if (together) together.push(offset);
+          else byTime.set(at, [offset]);
+        }
+        for (const [at, offsets] of byTime) live.push({ at, desk, offsets });
+      }
+    }
+    this.#deadlines.clear();
+    for (const deadline of live) this.#deadlines.add(deadline);
+    this.#surplusAt = live.length * 2 + SURPLUS;
+  }
+
+  /** What was decided about a message that was out. */
+  settled(desk: Desk, offset: number, action: SettleAction, ms = 0): void {
+    if (action === 'EXTEND') return this.lend(desk, [offset], ms);
+    desk.changes++;
+    desk.deadlines.delete(offset);
+    desk.ready.delete(offset);
+    if (action === 'RETURN' && desk.entry(offset)) desk.ready.add(offset);
+  }
+
+  /** Milliseconds until the lease of a message ends; undefined when it is over, or the message is out under another one. */
+  left(desk: Desk, offset: number, lease: number): number | undefined {
+    const at = desk.entry(offset)?.lease === lease ? desk.deadlines.get(offset) : undefined;
+    return at === undefined ? undefined : Math.max(0, at - this.#time.now());
+  }
+
+  /** A command that extends these leases begins, or was decided. */
+  extending(group: GroupState, items: readonly { desk: Desk; offset: number }[], begins: boolean): void {
+    for (const { desk, offset } of items) {
+      const commands = (desk.extending.get(offset) ?? 0) + (begins ? 1 : -1);
+      if (commands > 0) desk.extending.set(offset, commands);
+      else desk.extending.delete(offset);
+    }
+    const back = begins ? [] : items.filter(({ desk, offset }) => desk.ready.has(offset));
+    for (const { desk } of back) desk.changes++;
+    if (back.length > 0) this.wake(group);
+  }
+
+  /** Positions were moved, or consumers own queues now: of these queues nothing is out any more. */
+  reset(group: GroupState): void {
+    for (const desk of this.#desks.get(group)?.values() ?? []) {
+      for (const offset of desk.ready) if (!desk.entry(offset)) desk.ready.delete(offset);
+      for (const offset of desk.deadlines.keys()) if (!desk.entry(offset)) desk.deadlines.delete(offset);
+      if (!desk.leases) desk.resync();
+    }
+    this.wake(group);
+  }
+
+  /** Desks of groups that do not exist any more. */
+  forgetDeleted(): void {
+    for (const group of this.#desks.keys())
+      if (this.#state.groups.get(group.record.no) !== group) this.#desks.delete(group);
+    for (const group of this.#waiting.keys()) if (this.#state.groups.get(group.record.no) !== group) this.wake(group);
+  }
+
+  /** A receive of this group parks; it is woken when something comes back. */
+  onParked(group: GroupState, parking: Parking): void {
+    let waiting = this.#waiting.get(group);
+    if (!waiting) this.#waiting.set(group, (waiting = new Set()));
+    waiting.add(parking);
+    void parking.woken.then(() => {
+      waiting.delete(parking);
+      if (waiting.size === 0 && this.#waiting.get(group) === waiting) this.#waiting.delete(group);
+    });
+  }
+
+  wake(group: GroupState): void {
+    for (const parking of [...(this.#waiting.get(group) ?? [])]) parking.wake('DATA');
+  }
+
+  #arm(): void {
+    const next = this.#deadlines.first;
+    if (!next) return;
+    if (this.#timer && this.#timer.at <= next.at) return;
+    this.#timer?.timer.cancel();
+    const timer = this.#clock.after(Math.max(1, Math.ceil(next.at - this.#time.now())), () => this.#expire());
+    this.#timer = { at: next.at, timer };
+  }
+
+  #expire(): void {
+    this.#timer = undefined;
+    const now = this.#time.now();
+    const groups = new Set<GroupState>();
+    for (let next = this.#deadlines.first; next && next.at <= now; next = this.#deadlines.first) {
+      this.#deadlines.take();
+      const { desk, offsets, at } = next;
+      desk.changes++;
+      for (const offset of offsets) {
+        if (desk.deadlines.get(offset) !== at) continue; // acknowledged or extended meanwhile
+        desk.deadlines.delete(offset);
+        if (!desk.entry(offset)) continue;
+        desk.ready.add(offset);
+        groups.add(desk.group);
+      }
+    }
+    for (const group of groups) this.wake(group);
+    this.#arm();
+  }
+}

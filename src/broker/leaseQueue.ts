@@ -1,0 +1,35 @@
+/**
+ * What a group that uses leases knows of one queue: which messages are handed out or passed over and not acknowledged.
+ * Everything before `next` that has no entry is done, so the lowest entry, or `next`, is the committed offset.
+ */
+export interface LeaseEntry {
+  /** Deliveries so far; 0 = looked at and held back, never handed out. */
+  readonly attempt: number;
+  /** Index of the command that handed it out last; 0 = nobody has it. */
+  readonly lease: number;
+  /** How long it stays invisible from that moment, milliseconds: a duration, counted by whoever is the master. */
+  readonly ms: number;
+  /** Of its messageGroup; 0 = none. */
+  readonly groupHash: number;
+}
+
+export class LeaseQueue {
+  readonly topic: number;
+  readonly queueId: number;
+  /** The first offset that was never looked at. */
+  next: number;
+  /** By offset, ascending: entries are only ever added behind the last one. */
+  readonly entries = new Map<number, LeaseEntry>();
+
+  constructor(topic: number, queueId: number, next: number) {
+    this.topic = topic;
+    this.queueId = queueId;
+    this.next = next;
+  }
+
+  /** The lowest offset that is not done. */
+  get committed(): number {
+    for (const offset of this.entries.keys()) return offset;
+    return this.next;
+  }
+}

@@ -1,0 +1,528 @@
+/**
+ * The lease style: any consumer takes any message, has it to himself for a while, and acknowledges each by itself. What
+ * is not acknowledged in time is handed out again. What must always hold: a message is out under at most one lease, and
+ * a receive whose answer was lost costs no attempt.
+ *
+ * A receive chooses and filters first, with a reservation in memory (choice.ts), then one command records what it takes.
+ */
+import { createHash } from 'node:crypto';
+import { GantryError } from '../base/errors';
+import { Chooser, type Choice, type Chosen } from './choice';
+import type { Settlement, SettleAction } from './command';
+import { readableQueues } from './consumers';
+import { groupNamed, type Core } from './core';
+import type { FilterSpec } from './filter';
+import { retryTopicOf, retryDelay } from './group';
+import { checkSubscription } from './groups';
+import type { Desk, LeaseDesks } from './leaseDesks';
+import type { WakeReason } from './parking';
+import type { Queue } from './queue';
+import type { Delivery } from './reader';
+import { ReceiptCodec, type Receipt } from './receipts';
+import type { Failure, FailureOutcome, Retries } from './retries';
+import type { Attempt, GroupState } from './state';
+
+export interface ReceiveOptions {
+  readonly max: number;
+  readonly min: number;
+  readonly maxBytes: number;
+  readonly waitMs: number;
+  readonly invisibleMs: number;
+  readonly topic?: string | undefined;
+  readonly filter?: FilterSpec | undefined;
+  readonly attemptId?: string | undefined;
+  readonly signal: () => AbortSignal;
+}
+
+export type LeasedDelivery = Delivery & {
+  readonly receiptHandle: string;
+  readonly attempt: number;
+  /** Milliseconds since 1970. */
+  readonly invisibleUntil: number;
+};
+
+/** BLOCKED: what is there waits for earlier messages of its messageGroup. IN_FLIGHT: others have all that is there. */
+export type ReceiveReason = 'CAUGHT_UP' | 'FILTERED' | 'BLOCKED' | 'IN_FLIGHT' | 'SHUTTING_DOWN';
+
+export interface ReceiveAnswer {
+  readonly messages: LeasedDelivery[];
+  readonly reason: ReceiveReason | undefined;
+  readonly lag: { readonly ready: number; readonly inFlight: number };
+  /** Nobody got this answer: the messages come back at once, and the attempt does not count. */
+  giveBack(): void;
+}
+
+export interface ReceiptResult {
+  readonly receiptHandle: string;
+  readonly error?: GantryError;
+}
+
+export interface NackResult extends ReceiptResult {
+  readonly attempt?: number;
+  readonly outcome?: FailureOutcome | 'WAITING';
+  readonly dueTimestamp?: number;
+}
+
+export interface ExtendResult extends ReceiptResult {
+  readonly invisibleUntil?: number;
+}
+
+/** Filtered messages a receive may pass before it records that it did. */
+const UNRECORDED = 1000;
+
+/** Stands for the answer to an attempt, when nobody got it. */
+const GIVEN_BACK = 0;
+
+export class Leases {
+  readonly #core: Core;
+  readonly #desks: LeaseDesks;
+  readonly #retries: Retries;
+  readonly #chooser: Chooser;
+  readonly #receipts: ReceiptCodec;
+  /** Receives with an attemptId that are under way, by group and attempt. */
+  readonly #attempts = new Map<string, Promise<unknown>>();
+  /** Of each attempt: which answer told of it last, or none when that was given back. */
+  readonly #told = new WeakMap<Attempt, number>();
+  #answers = 0;
+  #rotation = 0;
+
+  constructor(core: Core, desks: LeaseDesks, retries: Retries, secret: Buffer) {
+    this.#core = core;
+    this.#desks = desks;
+    this.#retries = retries;
+    this.#chooser = new Chooser(core);
+    this.#receipts = new ReceiptCodec(secret);
+  }
+
+  async receive(groupName: string, options: ReceiveOptions): Promise<ReceiveAnswer> {
+    const group = groupNamed(this.#core.state, groupName);
+    this.#checkStyle(group);
+    if (options.topic !== undefined || options.filter) {
+      const topic = options.topic ?? group.record.topicName;
+      const subscription = group.record.subscriptions.find(({ topicName }) => topicName === topic);
+      checkSubscription(group.record, subscription, { topic, filter: options.filter });
+    }
+    if (options.attemptId === undefined) return this.#receive(group, options, undefined);
+    return this.#receiveOnce(group, options, options.attemptId);
+  }
+
+  #checkStyle(group: GroupState): void {
+    const { name, mode } = group.record;
+    if (mode === 'BROADCASTING')
+      throw new GantryError(
+        'STYLE_CONFLICT',
+        `group ${name} is broadcasting: each consumer joins and polls for itself`,
+      );
+    if (this.#core.consumers.members(group).length === 0) return;
+    throw new GantryError(
+      'STYLE_CONFLICT',
+      `consumers have joined group ${name} and own its queues: poll as one of them, let them leave, or use another group`,
+    );
+  }
+
+  /** The same attempt gets the same messages, as long as they are out under it. */
+  async #receiveOnce(group: GroupState, options: ReceiveOptions, attemptId: string): Promise<ReceiveAnswer> {
+    const attempt = createHash('sha256').update(attemptId).digest().subarray(0, 16).toString('base64');
+    const name = `${group.record.no} ${attempt}`;
+    while (this.#attempts.has(name)) await this.#attempts.get(name);
+    const work = this.#again(group, attempt).then((again) => again ?? this.#receive(group, options, attempt));
+    const settled = work.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#attempts.set(name, settled);
+    try {
+      return await work;
+    } finally {
+      this.#attempts.delete(name);
+    }
+  }
+
+  async #again(group: GroupState, name: string): Promise<ReceiveAnswer | undefined> {
+    const attempt = group.attempts.get(name);
+    if (!attempt || this.#told.get(attempt) === GIVEN_BACK) return undefined;
+    const found: { desk: Desk; message: Chosen }[] = [];
+    for (const [topic, queueId, offset] of attempt.items) {
+      const queue = this.#core.state.topics.get(topic)?.queues[queueId];
+      const desk = queue && this.#desks.of(group, queue);
+      if (!desk || this.#desks.left(desk, offset, attempt.lease) === undefined) continue;
+      const message = await this.#chooser.message(desk.queue, offset);
+      if (message) found.push({ desk, message });
+    }
+    const messages = found.flatMap(({ desk, message }) => this.#stillLent(group, desk, message, attempt.lease));
+    if (messages.length === 0 || this.#told.get(attempt) === GIVEN_BACK) return undefined;
+    return this.#answer(group, messages, undefined, attempt);
+  }
+
+  /** As it is now: while it was read its lease may have ended. */
+  #stillLent(group: GroupState, desk: Desk, message: Chosen, lease: number): LeasedDelivery[] {
+    const entry = desk.entry(message.queueOffset);
+    const left = this.#desks.left(desk, message.queueOffset, lease);
+    if (!entry || left === undefined) return [];
+    const attempt = message.attempt + entry.attempt - 1;
+    return [
+      this.#lent(group, desk, { ...message, attempt }, { lease, until: Math.round(this.#core.clock.now() + left) }),
+    ];
+  }
+
+  async #receive(group: GroupState, options: ReceiveOptions, attempt: string | undefined): Promise<ReceiveAnswer> {
+    const { clock } = this.#core;
+    const deadline = clock.monotonic() + options.waitMs;
+    let over: WakeReason | undefined;
+    let round: Choice[] = [];
+    // Whoever chooses at the same moment may leave something. His queues are looked at one by one, when he is done, and
+    // nothing else is held meanwhile: two that find nothing would wait for each other for ever.
+    const busy: Desk[] = [];
+    for (;;) {
+      const alone = busy.shift();
+      while (alone?.busy) await alone.busy;
+      if (!alone) round = [];
+      const choice = await this.#choose(group, options, alone ? [alone] : this.#deskList(group));
+      round.push(choice);
+      const left = deadline - clock.monotonic();
+      const enough = choice.messages.length >= options.min || choice.full || choice.more;
+      if (choice.exhausted.length > 0) await this.#bury(group, choice);
+      else if (choice.messages.length > 0 && (enough || left <= 0 || over !== undefined)) {
+        const messages = await this.#take(group, choice, options.invisibleMs, attempt);
+        const named = attempt === undefined ? undefined : group.attempts.get(attempt);
+        if (messages.length > 0) return this.#answer(group, messages, undefined, named);
+      } else {
+        const cleared = await this.#pass(group, choice);
+        if (!alone) busy.push(...choice.busy);
+        if (busy.length > 0 && over === undefined) continue;
+        if (left <= 0 || over !== undefined) return this.#answer(group, [], emptyReason(round[0]!, over));
+        if (!cleared && !round.some((one) => one.more || one.missed()))
+          over = await this.#wait(group, left, options.signal());
+      }
+    }
+  }
+
+  async #choose(group: GroupState, options: ReceiveOptions, desks: readonly Desk[]): Promise<Choice> {
+    this.#checkStill(group);
+    const choice = await this.#chooser.choose(desks, options);
+    try {
+      this.#checkStill(group); // consumers may have joined while it was read
+      return choice;
+    } catch (error) {
+      choice.release();
+      throw error;
+    }
+  }
+
+  #checkStill(group: GroupState): void {
+    if (this.#core.state.groups.get(group.record.no) === group) return this.#checkStyle(group);
+    throw new GantryError('GROUP_NOT_FOUND', `group ${group.record.name} was deleted`);
+  }
+
+  async #wait(group: GroupState, ms: number, signal: AbortSignal): Promise<WakeReason | undefined> {
+    const reason = await this.#core.lot.wait({
+      queues: this.#queues(group),
+      group: group.record.name,
+      ms,
+      signal,
+      onParked: (parking) => this.#desks.onParked(group, parking),
+    });
+    return reason === 'GONE' || reason === 'STOPPED' ? reason : undefined;
+  }
+
+  #queues(group: GroupState): Queue[] {
+    const { state } = this.#core;
+    const queues = group.record.subscriptions.flatMap(({ topic }) => readableQueues(state, topic));
+    return [...queues, ...(state.topicsByName.get(retryTopicOf(group.record.name))?.queues ?? [])];
+  }
+
+  /** Beginning with another one each time. */
+  #deskList(group: GroupState): Desk[] {
+    const desks = this.#queues(group).map((queue) => this.#desks.of(group, queue));
+    const start = desks.length === 0 ? 0 : this.#rotation++ % desks.length;
+    return [...desks.slice(start), ...desks.slice(0, start)];
+  }
+
+  /** Records what was chosen. What was settled or moved meanwhile is not granted; it may be nothing. */
+  async #take(group: GroupState, choice: Choice, invisibleMs: number, attempt?: string): Promise<LeasedDelivery[]> {
+    const named = attempt === undefined ? {} : { attempt };
+    const submitted = choice.submit((takes) =>
+      this.#core.submit({ kind: 'lease', group: group.record.no, invisibleMs, takes, ...named }),
+    );
+    const { lease, time, granted } = await submitted.finally(() => choice.setBack && this.#desks.wake(group));
+    // What was left out may have held others up.
+    if (group.record.ordered && choice.takes.some(({ dropped }) => dropped.length > 0)) this.#desks.wake(group);
+    const until = { lease, until: time + invisibleMs };
+    const chosen = new Map(
+      choice.messages.map((message) => [
+        placeOf(message.queue.topic, message.queue.queueId, message.queueOffset),
+        message,
+      ]),
+    );
+    const messages: LeasedDelivery[] = [];
+    const lent = new Map<Desk, number[]>();
+    for (const at of granted) {
+      const message = chosen.get(placeOf(at.topic, at.queueId, at.offset))!;
+      const desk = this.#desks.of(group, message.queue);
+      const offsets = lent.get(desk);
+      if (offsets) offsets.push(at.offset);
+      else lent.set(desk, [at.offset]);
+      messages.push(this.#lent(group, desk, { ...message, attempt: message.attempt + at.attempt - 1 }, until));
+    }
+    for (const [desk, offsets] of lent) this.#desks.lend(desk, offsets, invisibleMs);
+    return messages;
+  }
+
+  #lent(
+    group: GroupState,
+    { queue }: Desk,
+    message: Chosen,
+    { lease, until }: { lease: number; until: number },
+  ): LeasedDelivery {
+    const { record, queueOffset, attempt } = message;
+    const receipt = { topic: queue.topic, queueId: queue.queueId, lease, offset: queueOffset };
+    const receiptHandle = this.#receipts.encode(group.record.no, receipt);
+    return { queue, queueOffset, record, attempt, receiptHandle, invisibleUntil: until };
+  }
+
+  #answer(
+    group: GroupState,
+    messages: LeasedDelivery[],
+    reason: ReceiveReason | undefined,
+    attempt?: Attempt,
+  ): ReceiveAnswer {
+    group.traffic.messagesOut += messages.length;
+    for (const { record } of messages) group.traffic.bytesOut += record.length;
+    const lag = { ready: 0, inFlight: 0 };
+    for (const queue of this.#queues(group)) {
+      const { ready, inFlight } = this.#desks.lag(group, queue);
+      lag.ready += ready;
+      lag.inFlight += inFlight;
+    }
+    const number = ++this.#answers;
+    if (attempt) this.#told.set(attempt, number);
+    let given = messages.length === 0;
+    const giveBack = () => {
+      if (given) return;
+      given = true;
+      // Told again meanwhile: whoever asked again has the messages.
+      if (attempt && this.#told.get(attempt) !== number) return;
+      if (attempt) this.#told.set(attempt, GIVEN_BACK);
+      void this.#return(group, messages).catch(() => undefined); // they come back by themselves when their time is over
+    };
+    return { messages, reason, lag, giveBack };
+  }
+
+  async #return(group: GroupState, messages: readonly LeasedDelivery[]): Promise<void> {
+    const items = messages.map(({ receiptHandle }) => this.#receipts.decode(group.record.no, receiptHandle)!);
+    await this.#settle(
+      group,
+      items.map((item) => ({ ...item, action: 'RETURN' })),
+    );
+  }
+
+  /**
+   * Nothing of what was chosen is taken. What the filter left out is recorded now and then, so that it counts as done.
+   * Answers whether something in the way of others was cleared away.
+   */
+  async #pass(group: GroupState, choice: Choice): Promise<boolean> {
+    const settled = choice.takes.some(({ held, dropped }) => held.length + dropped.length > 0);
+    const filtered = choice.filtered >= (choice.more ? 1 : UNRECORDED);
+    if (choice.messages.length > 0 || !(settled || filtered)) choice.release();
+    else await this.#take(group, choice, 0);
+    return settled && choice.takes.some(({ dropped }) => dropped.length > 0);
+  }
+
+  /** Messages that were delivered as often as they may be and came back are dead letters. */
+  async #bury(group: GroupState, choice: Choice): Promise<void> {
+    choice.release();
+    const reports = await this.#retries.fail(
+      group,
+      choice.exhausted.map(({ message, lease }) => ({
+        ...message,
+        lease,
+        attempt: message.attempt,
+        reason: undefined,
+      })),
+    );
+    choice.exhausted.forEach(({ message }, i) => {
+      if (!reports[i]!.error) this.#done(group, message.queue, message.queueOffset, 'ACK');
+    });
+    if (group.record.ordered) this.#desks.wake(group);
+  }
+
+  /** One result per handle, in order. Repeating it is harmless. */
+  async acknowledge(groupName: string, handles: readonly string[]): Promise<ReceiptResult[]> {
+    const group = groupNamed(this.#core.state, groupName);
+    const items = handles.map((handle) => this.#receipts.decode(group.record.no, handle));
+    const errors = await this.#settle(
+      group,
+      known(items).map((item) => ({ ...item, action: 'ACK' })),
+    );
+    if (group.record.ordered) this.#desks.wake(group);
+    return merge(handles, items, errors, (receiptHandle, error) => ({ receiptHandle, ...(error ? { error } : {}) }));
+  }
+
+  async extend(
+    groupName: string,
+    receipts: readonly { readonly receiptHandle: string; readonly invisibleMs: number }[],
+  ): Promise<ExtendResult[]> {
+    const group = groupNamed(this.#core.state, groupName);
+    const items = receipts.map(({ receiptHandle }) => this.#receipts.decode(group.record.no, receiptHandle));
+    const settlements = items.flatMap((item, i) =>
+      item ? [{ ...item, action: 'EXTEND' as const, ms: receipts[i]!.invisibleMs }] : [],
+    );
+    const errors = await this.#settle(group, settlements);
+    const now = this.#core.clock.now();
+    const handles = receipts.map(({ receiptHandle }) => receiptHandle);
+    return merge(handles, items, errors, (receiptHandle, error, i) =>
+      error ? { receiptHandle, error } : { receiptHandle, invisibleUntil: now + receipts[i]!.invisibleMs },
+    );
+  }
+
+  async #settle(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
+    if (items.length === 0) return [];
+    const extended = items.flatMap(({ topic, queueId, offset, lease, action }) => {
+      const queue = action === 'EXTEND' ? this.#core.state.topics.get(topic)?.queues[queueId] : undefined;
+      const desk = queue && this.#desks.of(group, queue);
+      return desk?.entry(offset)?.lease === lease ? [{ desk, offset }] : [];
+    });
+    this.#desks.extending(group, extended, true);
+    try {
+      return await this.#decide(group, items);
+    } finally {
+      this.#desks.extending(group, extended, false);
+    }
+  }
+
+  async #decide(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
+    const errors = await this.#core.submit({ kind: 'settle', group: group.record.no, items });
+    items.forEach((item, i) => {
+      const queue = this.#core.state.topics.get(item.topic)?.queues[item.queueId];
+      if (queue && !errors[i]) this.#done(group, queue, item.offset, item.action, item.ms);
+    });
+    if (items.some(({ action }) => action === 'RETURN')) this.#desks.wake(group);
+    return errors;
+  }
+
+  #done(group: GroupState, queue: Queue, offset: number, action: SettleAction, ms?: number): void {
+    this.#desks.settled(this.#desks.of(group, queue), offset, action, ms);
+  }
+
+  /**
+   * Messages that failed: they go to the group's retries, or become dead letters. In an ordered group they stay where
+   * they are, and their messageGroup waits with them.
+   */
+  async nack(
+    groupName: string,
+    receipts: readonly {
+      readonly receiptHandle: string;
+      readonly delayMs?: number | undefined;
+      readonly reason?: string | undefined;
+    }[],
+  ): Promise<NackResult[]> {
+    const group = groupNamed(this.#core.state, groupName);
+    const results: NackResult[] = receipts.map(({ receiptHandle }) => ({ receiptHandle, error: invalid() }));
+    const failures: { at: number; failure: Failure; receipt: Receipt }[] = [];
+    const answered = await this.#retries.answered(
+      group,
+      receipts.map(({ receiptHandle }) => receiptHandle),
+    );
+    for (let i = 0; i < receipts.length; i++) {
+      const { receiptHandle, delayMs, reason } = receipts[i]!;
+      const receipt = this.#receipts.decode(group.record.no, receiptHandle);
+      if (!receipt) continue;
+      const before = answered[i];
+      if (before) results[i] = { receiptHandle, ...before };
+      else {
+        const failure = await this.#failureOf(group, receipt, receiptHandle);
+        if (failure instanceof GantryError) results[i] = { receiptHandle, error: failure };
+        else failures.push({ at: i, receipt, failure: { ...failure, delayMs, reason } });
+      }
+    }
+    const waiting = group.record.ordered ? await this.#holdBack(group, failures) : new Map<number, NackResult>();
+    const moved = failures.filter(({ at }) => !waiting.has(at));
+    const retries = retryTopicOf(group.record.name);
+    const { topicsByName } = this.#core.state;
+    const known = topicsByName.has(retries);
+    const outcomes = await this.#retries.fail(
+      group,
+      moved.map(({ failure }) => failure),
+    );
+    // Whoever waits does not know of the new topic yet.
+    if (!known && topicsByName.has(retries)) this.#desks.wake(group);
+    moved.forEach(({ at, failure }, i) => {
+      const { receiptHandle } = results[at]!;
+      const outcome = outcomes[i]!;
+      results[at] = { receiptHandle, ...outcome };
+      if (!outcome.error) this.#done(group, failure.queue, failure.queueOffset, 'ACK');
+    });
+    for (const [at, result] of waiting) results[at] = result;
+    if (group.record.ordered) this.#desks.wake(group);
+    return results;
+  }
+
+  /** The message behind a receipt, if it is still out under it. */
+  async #failureOf(group: GroupState, receipt: Receipt, key: string): Promise<Failure | GantryError> {
+    const queue = this.#core.state.topics.get(receipt.topic)?.queues[receipt.queueId];
+    const entry = queue && this.#desks.of(group, queue).entry(receipt.offset);
+    if (!queue || !entry) return late('it is acknowledged already');
+    if (entry.lease !== receipt.lease) return late('it was handed out again');
+    const found = await this.#chooser.message(queue, receipt.offset);
+    if (!found) return late('retention has deleted it');
+    return { ...found, lease: receipt.lease, attempt: found.attempt + entry.attempt - 1, key };
+  }
+
+  /** Ordered: it waits in place, unless it was delivered as often as it may be. */
+  async #holdBack(
+    group: GroupState,
+    failures: readonly { at: number; failure: Failure; receipt: Receipt }[],
+  ): Promise<Map<number, NackResult>> {
+    const { record } = group;
+    const held = failures.filter(({ failure }) => failure.attempt <= record.maxAttempts);
+    const delays = held.map(({ failure }) => failure.delayMs ?? retryDelay(record, failure.attempt));
+    const errors = await this.#settle(
+      group,
+      held.map(({ receipt }, i) => ({ ...receipt, action: 'EXTEND', ms: delays[i]! })),
+    );
+    const now = this.#core.clock.now();
+    return new Map(
+      held.map(({ at, failure }, i): [number, NackResult] => {
+        const receiptHandle = failure.key!;
+        const error = errors[i];
+        if (error) return [at, { receiptHandle, error }];
+        return [
+          at,
+          { receiptHandle, attempt: failure.attempt + 1, outcome: 'WAITING', dueTimestamp: now + delays[i]! },
+        ];
+      }),
+    );
+  }
+}
+
+const placeOf = (topic: number, queueId: number, offset: number): string => `${topic} ${queueId} ${offset}`;
+
+const known = (items: readonly (Receipt | undefined)[]): Receipt[] =>
+  items.filter((item): item is Receipt => item !== undefined);
+
+/** One result per handle: those that are none of ours are refused, the others have theirs, in order. */
+function merge<R>(
+  handles: readonly string[],
+  items: readonly (Receipt | undefined)[],
+  errors: readonly (GantryError | undefined)[],
+  result: (handle: string, error: GantryError | undefined, i: number) => R,
+): R[] {
+  let next = 0;
+  return handles.map((handle, i) => result(handle, items[i] ? errors[next++] : invalid(), i));
+}
+
+const invalid = (): GantryError =>
+  new GantryError(
+    'RECEIPT_INVALID',
+    'this is no receipt of this group: use the receiptHandle of a message it received',
+  );
+
+const late = (why: string): GantryError =>
+  new GantryError('LATE_ACK', `nothing can be done with this message under this receipt: ${why}`);
+
+function emptyReason(choice: Choice, over: WakeReason | undefined): ReceiveReason {
+  if (over === 'STOPPED') return 'SHUTTING_DOWN';
+  if (choice.blocked) return 'BLOCKED';
+  if (choice.filtered > 0) return 'FILTERED';
+  return choice.inFlight > 0 ? 'IN_FLIGHT' : 'CAUGHT_UP';
+}

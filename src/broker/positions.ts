@@ -1,0 +1,254 @@
+/** How far a group came in each queue: commit, look, reset. */
+import { GantryError } from '../base/errors';
+import type { ReadOffset } from './command';
+import { Consumers, readableQueues } from './consumers';
+import { groupNamed, type Core } from './core';
+import { retryTopicOf, type Group } from './group';
+import type { LeaseDesks } from './leaseDesks';
+import type { Lookup } from './lookup';
+import { ownerOf } from './poller';
+import { notOwned, type OffsetResult } from './positionChanges';
+import type { Queue } from './queue';
+import { queueNumber, type GroupState } from './state';
+
+export interface QueueProgress {
+  readonly queue: Queue;
+  readonly committed: number;
+  readonly lag: number;
+  readonly owner?: string;
+  /** In a broadcasting group: whose position it is. */
+  readonly consumerId?: string;
+  /** In a group that uses leases: messages nobody has, and those that somebody has. */
+  readonly ready?: number;
+  readonly inFlight?: number;
+}
+
+export type ResetTarget = 'EARLIEST' | 'LATEST' | { readonly timestamp: number } | { readonly offset: number };
+
+export interface ResetStep {
+  readonly queue: Queue;
+  readonly from: number;
+  readonly to: number;
+  readonly consumerId?: string;
+}
+
+export interface CommitRequest {
+  readonly consumerId: string | undefined;
+  readonly cursor: string | undefined;
+  readonly generation: string | undefined;
+  readonly offsets: readonly { topic: string; broker: string; queueId: number; nextOffset: number }[] | undefined;
+  readonly force: boolean;
+}
+
+export interface CommitItem {
+  readonly topic: string;
+  readonly broker: string;
+  readonly queueId: number;
+  readonly nextOffset: number;
+  readonly error: GantryError | undefined;
+}
+
+export class Positions {
+  readonly #core: Core;
+  readonly #lookup: Lookup;
+  readonly #desks: LeaseDesks;
+
+  constructor(core: Core, lookup: Lookup, desks: LeaseDesks) {
+    this.#core = core;
+    this.#lookup = lookup;
+    this.#desks = desks;
+  }
+
+  #group(name: string): GroupState {
+    return groupNamed(this.#core.state, name);
+  }
+
+  /** The queues that a group reads: of its topics, and of its retries. */
+  #queuesOf({ record }: GroupState): Queue[] {
+    const { state } = this.#core;
+    const queues = record.subscriptions.flatMap(({ topic }) => state.topics.get(topic)?.queues ?? []);
+    return [...queues, ...(state.topicsByName.get(retryTopicOf(record.name))?.queues ?? [])];
+  }
+
+  /** In a broadcasting group: of one consumer, or of all. */
+  offsets(name: string, consumerId?: string): { group: Group; queues: QueueProgress[] } {
+    const group = this.#group(name);
+    if (group.record.mode === 'BROADCASTING') return { group: group.record, queues: this.#heard(group, consumerId) };
+    const queues = this.#queuesOf(group).map((queue): QueueProgress => {
+      const number = queueNumber(queue.topic, queue.queueId);
+      const owner = this.#core.consumers.owner(group, queue)?.id;
+      const leases = group.leases.has(number) ? this.#desks.lag(group, queue) : {};
+      return { ...progress(queue, group.offsets.get(number)), ...(owner === undefined ? {} : { owner }), ...leases };
+    });
+    return { group: group.record, queues };
+  }
+
+  #heard(group: GroupState, consumerId: string | undefined): QueueProgress[] {
+    const listeners = [...group.listeners].filter(([id]) => consumerId === undefined || id === consumerId);
+    return listeners.flatMap(([id, { offsets }]) =>
+      this.#queuesOf(group).map((queue) => ({
+        ...progress(queue, offsets.get(queueNumber(queue.topic, queue.queueId))),
+        consumerId: id,
+      })),
+    );
+  }
+
+  /** One result per queue, in the order of the request (or of the cursor). */
+  async commit(name: string, request: CommitRequest): Promise<CommitItem[]> {
+    const group = this.#group(name);
+    const { consumerId, force } = request;
+    const offsets = request.cursor === undefined ? this.#named(group, request) : this.covered(group, request);
+    const open = offsets.filter((item): item is ReadOffset => !('error' in item));
+    if (open.length === 0) return offsets.map((item) => this.#item(item as OffsetResult & { name: string }));
+    const generation = request.generation === undefined ? undefined : Consumers.epochOf(request.generation);
+    const by =
+      consumerId === undefined
+        ? {}
+        : { by: { consumer: consumerId, ...(generation === undefined ? {} : { generation }) } };
+    const results = await this.#core.submit({
+      kind: 'commitOffsets',
+      group: group.record.no,
+      offsets: open,
+      ...by,
+      backwards: force,
+    });
+    let next = 0;
+    return offsets.map((item) => this.#item('error' in item ? item : results[next++]!));
+  }
+
+  /** What a cursor covers, to be judged when it is applied. */
+  covered(
+    group: GroupState,
+    { cursor, consumerId }: { cursor?: string | undefined; consumerId?: string | undefined },
+  ): ReadOffset[] {
+    if (consumerId === undefined) {
+      throw new GantryError(
+        'VALIDATION_FAILED',
+        'a cursor is committed by the consumer it was given to: say consumerId',
+        { errors: [{ pointer: '/consumerId', detail: 'is missing' }] },
+      );
+    }
+    const parts = this.#core.cursors.decode(cursor!, ownerOf(group, consumerId), 'body');
+    return parts.map(({ topic, queueId, epoch, position }) => ({ topic, queueId, epoch, nextOffset: position }));
+  }
+
+  #named(group: GroupState, request: CommitRequest): (ReadOffset | NamedError)[] {
+    return request.offsets!.map((at) => {
+      const queue = this.queueOf(group, at);
+      if (queue instanceof GantryError) return { ...at, error: queue };
+      const refused = request.consumerId === undefined ? this.#operatorRefusal(group, queue) : undefined;
+      return refused
+        ? { ...at, error: refused }
+        : { topic: queue.topic, queueId: at.queueId, nextOffset: at.nextOffset };
+    });
+  }
+
+  /** The queue that a request names, if the group reads it. */
+  queueOf(group: GroupState, at: { topic: string; broker: string; queueId: number }): Queue | GantryError {
+    const topic = this.#core.state.topicsByName.get(at.topic);
+    const queue = at.broker === this.#core.brokerName ? topic?.queues[at.queueId] : undefined;
+    if (queue && this.#queuesOf(group).includes(queue)) return queue;
+    return new GantryError(
+      'QUEUE_NOT_FOUND',
+      `group ${group.record.name} reads no queue ${at.queueId} of topic ${at.topic} on broker ${at.broker}`,
+    );
+  }
+
+  /** An operator must not move a queue under somebody who reads it. */
+  #operatorRefusal(group: GroupState, queue: Queue): GantryError | undefined {
+    if (group.record.mode === 'BROADCASTING') {
+      return new GantryError(
+        'VALIDATION_FAILED',
+        'in a broadcasting group each consumer has its own positions: say consumerId',
+        {
+          errors: [{ pointer: '/consumerId', detail: 'is missing' }],
+        },
+      );
+    }
+    const owner = this.#core.consumers.owner(group, queue);
+    if (owner) return notOwned('nobody', owner.id);
+    if (!group.leases.get(queueNumber(queue.topic, queue.queueId))?.entries.size) return undefined;
+    return new GantryError(
+      'STYLE_CONFLICT',
+      `messages of this queue are out under leases: acknowledge them by their receipts, or move the position with POST /v1/groups/${group.record.name}/offset-resets`,
+    );
+  }
+
+  #item(item: OffsetResult | NamedError): CommitItem {
+    const { queueId, nextOffset, error, topic } = item;
+    if (typeof topic === 'string') return { topic, broker: (item as NamedError).broker, queueId, nextOffset, error };
+    const name = this.#core.state.topics.get(topic)?.record.name ?? '';
+    return { topic: name, broker: this.#core.brokerName, queueId, nextOffset, error };
+  }
+
+  /** Moves positions, whoever reads meanwhile: cursors and receipts given out before do not count any more. */
+  async reset(
+    name: string,
+    target: ResetTarget,
+    only: readonly { broker: string; queueId: number; topic?: string }[] | undefined,
+    dryRun: boolean,
+  ): Promise<ResetStep[]> {
+    const group = this.#group(name);
+    const queues = only ? only.map((at) => this.#only(group, at)) : this.#subscribed(group);
+    const targets = await Promise.all(queues.map((queue) => this.#resolve(queue, target)));
+    const steps = queues.flatMap((queue, i) => stepsOf(group, queue, targets[i]!));
+    if (dryRun) return steps;
+    await this.#core.submit({
+      kind: 'resetOffsets',
+      group: group.record.no,
+      offsets: queues.map(({ topic, queueId }, i) => ({ topic, queueId, nextOffset: targets[i]! })),
+    });
+    return steps;
+  }
+
+  #subscribed(group: GroupState): Queue[] {
+    const topics = group.record.subscriptions.map(({ topic }) => this.#core.state.topics.get(topic));
+    return topics.flatMap((topic) => topic?.queues ?? []);
+  }
+
+  #only(group: GroupState, at: { broker: string; queueId: number; topic?: string }): Queue {
+    const queue = this.queueOf(group, { ...at, topic: at.topic ?? group.record.topicName });
+    if (queue instanceof GantryError) throw queue;
+    return queue;
+  }
+
+  async #resolve(queue: Queue, target: ResetTarget): Promise<number> {
+    if (typeof target === 'string') return this.#lookup.offsetAt(queue, target);
+    if ('timestamp' in target) return this.#lookup.offsetAt(queue, target.timestamp);
+    return Math.min(Math.max(target.offset, queue.min), queue.max);
+  }
+
+  /** Messages behind the committed positions of what the group may read, over all its queues. */
+  lag(group: GroupState): number {
+    const positions = group.record.mode === 'BROADCASTING' ? [...group.listeners.values()] : [group];
+    let lag = 0;
+    for (const { topic } of group.record.subscriptions)
+      for (const queue of readableQueues(this.#core.state, topic))
+        for (const { offsets } of positions) lag += progress(queue, offsets.get(queueNumber(topic, queue.queueId))).lag;
+    return lag;
+  }
+}
+
+interface NamedError {
+  readonly topic: string;
+  readonly broker: string;
+  readonly queueId: number;
+  readonly nextOffset: number;
+  readonly error: GantryError;
+}
+
+function progress(queue: Queue, position: number | undefined): { queue: Queue; committed: number; lag: number } {
+  const committed = position ?? queue.min;
+  return { queue, committed, lag: queue.max - Math.max(committed, queue.min) };
+}
+
+function stepsOf(group: GroupState, queue: Queue, to: number): ResetStep[] {
+  const number = queueNumber(queue.topic, queue.queueId);
+  if (group.record.mode !== 'BROADCASTING') return [{ queue, from: group.offsets.get(number) ?? queue.min, to }];
+  return [...group.listeners].map(([consumerId, { offsets }]) => ({
+    queue,
+    from: offsets.get(number) ?? queue.min,
+    to,
+    consumerId,
+  }));
+}
