@@ -234,12 +234,12 @@ export class Consumers {
     this.#changed(membership);
   }
 
-  /** The topic's queues or permission changed, or it is new. */
+  /** The topic's queues or permission changed, or it is new, or gone: then only its readers still know of it. */
   refresh(topic: { readonly no: number; readonly name: string }): void {
     for (const membership of this.#memberships.values()) {
-      const { name, subscriptions } = membership.group.record;
-      const reads = subscriptions.some((subscription) => subscription.topic === topic.no);
-      if (reads || topic.name === retryTopicOf(name)) this.#changed(membership);
+      const { group, members } = membership;
+      const reads = [...members.values()].some((member) => member.topics.has(topic.no));
+      if (reads || topic.name === retryTopicOf(group.record.name)) this.#changed(membership);
     }
   }
 

@@ -63,11 +63,12 @@ function changeGroup(
 ): Outcome<'putGroup'> {
   const { command, time } = applied;
   const before = group.record;
-  const refused = changeRefusal(before, command.group);
+  const wanted = { ...command.group, subscriptions: withThoseOf(before, command.group.subscriptions) };
+  const refused = changeRefusal(before, wanted);
   if (refused) return { refused };
   // The moment it began, and where, were decided when it was created; id likewise.
   const { consumeFrom, consumeTimestamp, id, no, createdAt, startedAt, version, updatedAt } = before;
-  const { consumeTimestamp: _, ...changeable } = command.group;
+  const { consumeTimestamp: _, ...changeable } = wanted;
   const after: Group = {
     ...changeable,
     consumeFrom,
@@ -82,6 +83,12 @@ function changeGroup(
     if (!subscriptionTo(before, subscription.topic)) startSubscription(state, group, subscription, command);
   return { ok: { group: group.record, created: false } };
 }
+
+/** A change names what it knew of; topics that were added meanwhile stay. Topics go when they are deleted, and never else. */
+const withThoseOf = (before: Group, wanted: readonly Subscription[]): readonly Subscription[] => [
+  ...wanted,
+  ...before.subscriptions.filter(({ topic }) => !wanted.some((one) => one.topic === topic)),
+];
 
 function changeRefusal(before: Group, wanted: CommandOf<'putGroup'>['group']): GantryError | undefined {
   const conflict = (what: string) =>

@@ -2,7 +2,6 @@
 import { RECORD_HEADER_BYTES } from '../../storage/record';
 import { decodeCommand, encodeCommand, KIND, weigh, type Command, type Kind } from '../../src/broker/command';
 import { encodeMessage, messageTopic } from '../../src/broker/message';
-import { GROUP_DEFAULTS } from '../../src/broker/group';
 import { message } from '../support/broker';
 
 const topic = {
@@ -62,28 +61,6 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     answerBucket: 3,
     tombstones: ['x'],
   },
-  assignQueues: { kind: 'assignQueues', group: 5, owners: [{ topic: 2, queueId: 0, consumer: 'ä', leaseMs: 30_000 }] },
-  resetOffsets: { kind: 'resetOffsets', group: 5, offsets: [{ topic: 2, queueId: 0, nextOffset: 3 }] },
-  lease: {
-    kind: 'lease',
-    group: 5,
-    invisibleMs: 1000,
-    attempt: 'AAAA',
-    takes: [{ topic: 2, queueId: 0, from: 1, next: 9, fresh: [[1, 7]], again: [[0, 4]], held: [[2, 7]], dropped: [] }],
-  },
-  settle: { kind: 'settle', group: 5, items: [{ topic: 2, queueId: 0, offset: 1, lease: 4, action: 'EXTEND', ms: 9 }] },
-  retry: {
-    kind: 'retry',
-    group: 5,
-    items: [{ topic: 2, queueId: 0, offset: 1, attempt: 2, delayMs: 10, key: 'AAAA' }],
-    offsets: [{ topic: 2, queueId: 0, nextOffset: 2, epoch: 4 }],
-    by: { consumer: 'c', generation: 9 },
-    records: [record()],
-  },
-  fireTimers: { kind: 'fireTimers', timers: [[17, 2049]], records: [record()] },
-  redrive: { kind: 'redrive', group: 5, offsets: [3], records: [record()] },
-  dropDeadLetters: { kind: 'dropDeadLetters', group: 5, offsets: [1, 2] },
-  listeners: { kind: 'listeners', group: 5, joined: { consumer: 'c' }, seen: ['d'], gone: ['e'] },
 };
 
 test.each(Object.entries(ONE_OF_EACH))('%s comes back from its bytes', (kind, command) => {

@@ -323,6 +323,25 @@ describe('after a restart', () => {
     expect(await body(t, 'b')).toEqual(['0x', '0y', '1x', '1y']);
   });
 
+  test('a presumed owner may hold all that was there: its queue passes on when that is committed, or never was anything open', async () => {
+    const { t } = await owned();
+    await t.commit('billing', 'a', { offsets: [at(1, 1)] });
+    await t.crash();
+    expect((await t.join('billing', 'b')).queues).toEqual([]);
+    await t.send('orders', to(1, '1z')); // that it cannot hold
+    await t.commit('billing', 'a', { offsets: [at(1, 2)] });
+    await t.settled();
+    expect(readers(t)).toEqual({ a: [0], b: [1] });
+    await t.crash();
+    expect(await body(t, 'b')).toEqual(['1z']);
+
+    const idle = await setup();
+    await idle.topic();
+    await idle.join('billing', 'a');
+    await idle.crash();
+    expect((await idle.join('billing', 'b')).queues).toHaveLength(2);
+  });
+
   test('nobody knows what a presumed owner holds: its queue passes on when its cursor is committed', async () => {
     const { t, handed } = await owned();
     await t.restart();

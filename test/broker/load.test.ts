@@ -2,11 +2,13 @@
 import { tableKeys } from '../../storage/keys';
 import { loadTables } from '../../src/broker/load';
 import { hourOf } from '../../src/broker/idRuns';
-import { BrokerState } from '../../src/broker/state';
+import { BrokerState, type Family } from '../../src/broker/state';
 import { Tail } from '../../src/broker/tail';
-import { NAME, setup, stopBrokers } from '../support/broker';
+import { NAME, setup, stopBrokers, to } from '../support/broker';
 
 afterEach(stopBrokers);
+
+const FAMILIES: readonly Family[] = ['t', 'x', 'g', 'o', 'D', 'S', 'Q', 'O', 'N', 'L', 'A', 'b', 'P', 'c'];
 
 const load = async (t: Awaited<ReturnType<typeof setup>>) => {
   const state = new BrokerState(new Tail(1000));
@@ -15,22 +17,47 @@ const load = async (t: Awaited<ReturnType<typeof setup>>) => {
 };
 
 describe('a family of rows that is loaded whole', () => {
-  test.each(['t', 'x', 'g', 'o', 'D', 'S', 'Q'])('%s is not loaded with a row missing', async (letter) => {
+  /** A broker that stopped with rows in all of them. */
+  async function full() {
     const t = await setup();
     await t.topic();
     await t.topic('gone');
     await t.rooms.topics.delete('gone', false);
     await t.rooms.topics.putTag('orders', 'a', undefined);
-    await t.send('orders', { tag: 'a' });
+    for (let queueId = 0; queueId < 4; queueId++)
+      await t.send('orders', to(queueId, 'x', { tag: 'a' }), to(queueId, 'y'));
     await t.group();
-    await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+    await t.group('search');
+    await t.join('search');
+    await t.poll('search', 'c1');
+    const failed = { topic: 'orders', broker: NAME, queueId: 0, queueOffset: 0 };
+    await t.rooms.retries.sendBack('search', { consumerId: 'c1', messages: [failed] });
+    await t.group('mail', { mode: 'BROADCASTING' });
+    await t.join('mail', 'c1');
+    await t.rooms.retention.trim(t.state.applied + 1, 0, []);
+    for (let queueId = 0; queueId < 4; queueId++) await t.send('orders', to(queueId, 'z', { tag: 'a' }));
+    await t.receive('billing', { attemptId: 'once', max: 2 });
     await t.broker.stop();
+    return t;
+  }
+
+  test.each([...FAMILIES])('%s is not loaded with a row missing', async (letter) => {
+    const t = await full();
     await expect(load(t)).resolves.toBeInstanceOf(BrokerState);
     const [row] = await t.disk.keys('tables', letter);
     const batch = t.disk.engines.tables!.batch();
     batch.delete(Buffer.from(row!, 'hex'));
     await batch.write({ sync: true });
     await expect(load(t)).rejects.toThrow(`family ${letter}`);
+  });
+
+  test('is counted as it is changed', async () => {
+    const t = await full();
+    const { counts } = await load(t);
+    expect(counts).toEqual(t.state.counts);
+    expect(Object.keys(counts).sort()).toEqual([...FAMILIES].sort());
+    for (const letter of FAMILIES)
+      expect([letter, (await t.disk.keys('tables', letter)).length]).toEqual([letter, counts[letter]]);
   });
 });
 

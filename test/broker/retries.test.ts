@@ -259,7 +259,11 @@ describe('refused', () => {
     const { t } = await polled(['a', 'b']);
     await sendBack(t, [at(0)]);
     const hold = t.disk.hold('journal', 'write');
-    const deleting = t.rooms.topics.delete(RETRIES, true);
+    const deleting = t.rooms.core.submit({
+      kind: 'deleteTopic',
+      no: t.state.topicsByName.get(RETRIES)!.record.no,
+      force: true,
+    });
     await hold.reached;
     const written = commands(t);
     const sending = sendBack(t, [at(1)]);
