@@ -1,6 +1,17 @@
 /** Commands as bytes: what is replayed after a restart is what was decided before it. */
 import { RECORD_HEADER_BYTES } from '../../storage/record';
-import { decodeCommand, encodeCommand, KIND, weigh, type Command, type Kind } from '../../src/broker/command';
+import { ORDINALS } from '../../storage/keys';
+import {
+  COPIES_PER_COMMAND,
+  decodeCommand,
+  encodeCommand,
+  isMessage,
+  KIND,
+  weigh,
+  type Command,
+  type Kind,
+} from '../../src/broker/command';
+import { GROUP_DEFAULTS } from '../../src/broker/group';
 import { encodeMessage, messageTopic } from '../../src/broker/message';
 import { message } from '../support/broker';
 
@@ -50,8 +61,68 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
   commitOffsets: {
     kind: 'commitOffsets',
     group: 5,
-    offsets: [{ topic: 2, queueId: 0, nextOffset: 2 ** 53 - 1 }],
+    offsets: [
+      { topic: 2, queueId: 0, nextOffset: 2 ** 53 - 1 },
+      { topic: 2, queueId: 1, nextOffset: 3, epoch: 17 },
+    ],
+    by: { consumer: 'c1', generation: 17 },
     backwards: true,
+  },
+  assignQueues: {
+    kind: 'assignQueues',
+    group: 5,
+    owners: [{ topic: 2, queueId: 0, consumer: 'c-ü', leaseMs: 30_000 }],
+  },
+  resetOffsets: { kind: 'resetOffsets', group: 5, offsets: [{ topic: 2, queueId: 0, nextOffset: 0 }] },
+  lease: {
+    kind: 'lease',
+    group: 5,
+    invisibleMs: 60_000,
+    takes: [
+      {
+        topic: 2,
+        queueId: 0,
+        from: 3,
+        next: 7,
+        fresh: [[3, 0]],
+        again: [[1, 12]],
+        held: [[4, 99]],
+        dropped: [[2, 12]],
+      },
+    ],
+    attempt: 'AAAA',
+  },
+  settle: {
+    kind: 'settle',
+    group: 5,
+    items: [
+      { topic: 2, queueId: 0, offset: 3, lease: 20, action: 'ACK' },
+      { topic: 2, queueId: 0, offset: 1, lease: 20, action: 'EXTEND', ms: 5 },
+    ],
+  },
+  retry: {
+    kind: 'retry',
+    group: 5,
+    items: [{ topic: 2, queueId: 0, offset: 3, lease: 20, delayMs: 10, attempt: 2, key: 'AAAA' }],
+    offsets: [{ topic: 2, queueId: 0, nextOffset: 4, epoch: 17 }],
+    by: { consumer: 'c1' },
+    records: [record()],
+  },
+  fireTimers: { kind: 'fireTimers', timers: [[1_700_000_000_000, 2 ** 50]], records: [record()] },
+  redrive: {
+    kind: 'redrive',
+    group: 5,
+    offsets: [0, 1],
+    records: [record(), record()],
+    answer: { key: 'AAAA', content: 'BBBB', items: [{ messageId: 'AB', topic: 'orders', queueId: 1 }] },
+  },
+  dropDeadLetters: { kind: 'dropDeadLetters', group: 5, offsets: [0, 1] },
+  listeners: {
+    kind: 'listeners',
+    group: 5,
+    joined: { consumer: 'c1', offsets: [{ topic: 2, queueId: 0, nextOffset: 4 }] },
+    seen: ['c2'],
+    gone: ['c3'],
   },
   trim: {
     kind: 'trim',
@@ -91,6 +162,21 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     dropDeadLetters: 19,
     listeners: 20,
   });
+});
+
+test('which records of a command are messages follows from its kind and their place', () => {
+  for (const [kind, command] of Object.entries(ONE_OF_EACH)) {
+    encodeCommand(command).forEach((bytes, ordinal) => {
+      const brought = 'records' in command && command.records.includes(bytes);
+      expect([kind, ordinal, isMessage(KIND[kind as Kind], ordinal)]).toEqual([kind, ordinal, brought]);
+    });
+  }
+});
+
+test('a command brings at most so many messages as have a place behind its first record', () => {
+  const records = Array.from({ length: COPIES_PER_COMMAND }, record);
+  const timers = records.map((_, i) => [1, i] as const);
+  expect(encodeCommand({ kind: 'fireTimers', timers, records })).toHaveLength(ORDINALS);
 });
 
 test('every record leaves its header free', () => {
