@@ -521,7 +521,10 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
     case 'nack': {
       const { group: name, handles } = held.take(s.count);
       const given = s.delayMs === undefined ? {} : { delayMs: s.delayMs };
-      return rooms.leases.nack(name, handles.map((receiptHandle) => ({ receiptHandle, ...given })));
+      return rooms.leases.nack(
+        name,
+        handles.map((receiptHandle) => ({ receiptHandle, ...given })),
+      );
     }
     case 'extend': {
       const { group: name, handles } = held.take(s.count);
