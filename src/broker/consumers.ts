@@ -324,12 +324,18 @@ export class Consumers {
       }
     }
     if (group.record.mode === 'BROADCASTING') this.#giveAll(group, lists);
-    for (const [member, { queues, pending }] of lists) this.#update(member, queues, pending, revoked.get(member) ?? []);
+    for (const [member, list] of lists) this.#update(group, member, list, revoked.get(member) ?? []);
     return owners;
   }
 
-  #update(member: Member, queues: readonly Queue[], pending: readonly Queue[], revoked: readonly Queue[]): void {
-    member.pending = pending;
+  #update(
+    group: GroupState,
+    member: Member,
+    list: Pick<Member, 'queues' | 'pending'>,
+    revoked: readonly Queue[],
+  ): void {
+    const { queues } = list;
+    member.pending = list.pending;
     for (const queue of [...member.revoking.keys()]) if (!revoked.includes(queue)) member.revoking.delete(queue);
     let fewer = false;
     for (const queue of revoked) {
@@ -345,8 +351,9 @@ export class Consumers {
     if (before.length === queues.length && before.every((queue, i) => queue === queues[i]) && !fewer) return;
     const has = new Set(queues);
     for (const queue of before) if (!has.has(queue)) fewer = true;
+    // A topic that cannot be read for a while leaves it the owner of what it was handed.
     for (const queue of member.handedOut.keys())
-      if (!has.has(queue) && !member.revoking.has(queue)) member.handedOut.delete(queue);
+      if (this.owner(group, queue) !== member) member.handedOut.delete(queue);
     member.queues = queues;
     member.poll?.parking?.wake(fewer ? 'REBALANCED' : 'ASSIGNED');
   }

@@ -176,7 +176,10 @@ export class Poller {
       const gathered = await this.#gather(round);
       this.#checkStill(group, member, poll);
       // Queues or positions changed hands while it read: what it has may be another's by now.
-      if (member.queues !== owned) continue;
+      if (member.queues !== owned) {
+        if (owned.some((queue) => !member.queues.includes(queue))) over = 'REBALANCED';
+        continue;
+      }
       const left = deadline - clock.monotonic();
       const enough = gathered.messages.length >= options.min || gathered.full || this.#examinedEnough(round, gathered);
       if (enough || left <= 0 || over !== undefined) return this.#answer(round, gathered, over ?? 'TIMEOUT');

@@ -7,7 +7,7 @@ import { retryTopicOf, type Group } from './group';
 import type { LeaseDesks } from './leaseDesks';
 import type { Lookup } from './lookup';
 import { ownerOf } from './poller';
-import { notOwned, type OffsetResult } from './positionChanges';
+import type { OffsetResult } from './positionChanges';
 import type { Queue } from './queue';
 import { queueNumber, type GroupState } from './state';
 
@@ -166,11 +166,17 @@ export class Positions {
       );
     }
     const owner = this.#core.consumers.owner(group, queue);
-    if (owner) return notOwned('nobody', owner.id);
-    if (!group.leases.get(queueNumber(queue.topic, queue.queueId))?.entries.size) return undefined;
+    if (owner) {
+      return new GantryError(
+        'QUEUE_NOT_OWNED',
+        `${owner.id} reads this queue: commit as this consumer, let it leave, or move the position with POST /v1/groups/${group.record.name}/offset-resets`,
+      );
+    }
+    // Even when all is acknowledged: the next receive goes on where the leases stand, whatever is committed here.
+    if (!group.leases.has(queueNumber(queue.topic, queue.queueId))) return undefined;
     return new GantryError(
       'STYLE_CONFLICT',
-      `messages of this queue are out under leases: acknowledge them by their receipts, or move the position with POST /v1/groups/${group.record.name}/offset-resets`,
+      `the position of this queue follows from acknowledgements: acknowledge messages by their receipts, or move it with POST /v1/groups/${group.record.name}/offset-resets`,
     );
   }
 

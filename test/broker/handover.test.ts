@@ -104,7 +104,7 @@ describe('a queue of which something was handed out', () => {
     const deadline = t.clock.now() + LEASE;
     await t.clock.advance(10_000);
     await t.join('billing', 'a');
-    await t.join('billing', 'b');
+    await t.join('billing', 'c'); // gets nothing, but everybody's share is worked out anew
     const { revoking } = await t.poll('billing', 'a');
     expect(revoking.map((one) => one.deadline)).toEqual([deadline]);
   });
@@ -130,6 +130,15 @@ describe('a queue of which something was handed out', () => {
     expect(readers(t)).toEqual({ a: [0, 1] });
     // And is as little to be had by the next one as before.
     expect((await t.join('billing', 'b')).queues).toEqual([]);
+  });
+
+  test('stays so while its topic gives no messages for a while', async () => {
+    const { t } = await owned();
+    await t.rooms.topics.update('orders', { permission: 'W' });
+    expect(readers(t)).toEqual({ a: [] });
+    await t.rooms.topics.update('orders', { permission: 'RW' });
+    expect((await t.join('billing', 'b')).queues).toEqual([]);
+    expect(readers(t)).toEqual({ a: [0], b: [] });
   });
 });
 
@@ -371,6 +380,31 @@ describe('after a restart', () => {
     await t.crash();
     expect(readers(t)).toEqual({ a: [0], b: [1] });
     expect(await t.commit('billing', 'a', { offsets: [at(1, 2)] })).toEqual(['QUEUE_NOT_OWNED']);
+  });
+});
+
+describe('a group that was received from', () => {
+  test('is joined when nothing is out any more, goes on where it was acknowledged to, and leaves the leases nothing', async () => {
+    const t = await setup();
+    await t.topic('orders', { readQueues: 1, writeQueues: 1 });
+    await t.group();
+    await t.send('orders', '0', '1', '2', '3');
+    const { messages } = await t.receive('billing', { max: 3, invisibleMs: 10_000 });
+    const [first, , third] = messages.map(({ receiptHandle }) => receiptHandle);
+    await t.rooms.leases.acknowledge('billing', [first!, third!]);
+    expect(await codeOf(t.join('billing', 'a'))).toBe('STYLE_CONFLICT');
+    expect(t.rooms.groups.members('billing').members).toEqual([]);
+    await t.clock.advance(10_000);
+    await t.join('billing', 'a');
+    const polled = await t.poll('billing', 'a');
+    expect(bodies(polled.messages)).toEqual(['1', '2', '3']);
+    expect(await codeOf(t.receive())).toBe('STYLE_CONFLICT');
+    await t.commit('billing', 'a', { offsets: [at(0, 3)] });
+    t.rooms.groups.leave('billing', 'a');
+    const again = await t.receive();
+    expect(again.messages.map(({ attempt }, i) => [bodies(again.messages)[i], attempt])).toEqual([['3', 1]]);
+    // Whoever owned the queue does not any more.
+    expect(await t.commit('billing', 'a', polled.cursor)).toEqual(['QUEUE_NOT_OWNED']);
   });
 });
 

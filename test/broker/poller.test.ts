@@ -600,6 +600,33 @@ describe('a rebalance', () => {
     hold.release();
     expect(texts(await polling)).toEqual(['a']);
   });
+
+  test('while a poll reads, that finds nothing, ends it as one that waits: it hears at once what it is to give up', async () => {
+    const { t, poll } = await consuming({ queues: 2, filter: 'wanted' });
+    await t.send('orders', to(1, 'a', { tag: 'wanted' }));
+    const { cursor } = await poll();
+    await t.send('orders', to(0, 'x', { tag: 'other' }));
+    await onDisk(t);
+    const hold = t.disk.hold('tables', 'read');
+    const polling = poll({ waitMs: 30_000, cursor });
+    await hold.reached;
+    await t.join('billing', 'c2');
+    hold.release();
+    const answer = await polling;
+    expect([answer.reason, answer.revoking.map(({ queue }) => queue.queueId)]).toEqual(['REBALANCED', [1]]);
+  });
+
+  test('while a poll reads from disk: a consumer that left is not kept waiting', async () => {
+    const { t, poll } = await consuming({ queues: 2, filter: 'wanted' });
+    await t.send('orders', to(0, 'x', { tag: 'other' }));
+    await onDisk(t);
+    const hold = t.disk.hold('tables', 'read');
+    const polling = poll({ waitMs: 30_000 });
+    await hold.reached;
+    t.rooms.groups.leave('billing', 'c1');
+    hold.release();
+    expect(await polling).toMatchObject({ messages: [], reason: 'REBALANCED' });
+  });
 });
 
 describe('a reset of positions', () => {

@@ -109,6 +109,35 @@ describe('a commit', () => {
     expect(t.committed()).toEqual([1, 0]);
   });
 
+  test('of an operator is refused where the position follows from acknowledgements, and says what to do instead', async () => {
+    const t = await topicWith(2);
+    await t.group();
+    const { messages } = await t.receive();
+    const refused = async () => {
+      const [item] = await t.rooms.positions.commit('billing', {
+        ...byHand(undefined),
+        offsets: [at(0, 0)],
+        force: true,
+      });
+      expect(item!.error).toMatchObject({ code: 'STYLE_CONFLICT', message: expect.stringContaining('offset-resets') });
+    };
+    await refused();
+    await t.rooms.leases.acknowledge(
+      'billing',
+      messages.map(({ receiptHandle }) => receiptHandle),
+    );
+    await refused();
+    expect(t.committed()).toEqual([2]);
+    await t.rooms.positions.reset('billing', 'EARLIEST', undefined, false);
+    expect(bodies((await t.receive()).messages)).toEqual(['m0', 'm1']);
+  });
+
+  test('of an operator names who reads the queue', async () => {
+    const { t } = await consuming();
+    const [item] = await t.rooms.positions.commit('billing', { ...byHand(undefined), offsets: [at(0, 1)] });
+    expect(item!.error!.message).toMatch(/^c1 reads this queue/);
+  });
+
   test('by cursor covers what the poll answered', async () => {
     const { t, commit } = await consuming();
     const { cursor } = await t.poll('billing', 'c1', { max: 6 });
@@ -160,6 +189,23 @@ describe('offsets', () => {
       { max: 3, committed: 1, lag: 2, owner: 'c1' },
       { max: 3, committed: 0, lag: 3, owner: 'c1' },
     ]);
+  });
+
+  test('show the group’s retries with the rest, and a commit may name them', async () => {
+    const t = await topicWith(2);
+    await t.group('billing', { retryDelaysMs: [0] });
+    await t.join();
+    await t.poll();
+    const messages = [{ topic: 'orders', broker: NAME, queueId: 0, queueOffset: 1 }];
+    await t.rooms.retries.sendBack('billing', { consumerId: 'c1', messages });
+    await t.clock.advance(1000);
+    await t.settled();
+    const [, retries] = t.rooms.positions.offsets('billing').queues;
+    expect(retries).toMatchObject({ committed: 0, lag: 1, owner: 'c1' });
+    expect(await t.commit('billing', 'c1', { offsets: [at(0, 1, '%RETRY%billing')] })).toEqual([undefined]);
+    expect(t.committed()).toEqual([0, 1]);
+    await t.group('search');
+    expect(await t.commit('search', undefined, { offsets: [at(0, 1, '%RETRY%billing')] })).toEqual(['QUEUE_NOT_FOUND']);
   });
 
   test('count as lag only what is still kept', async () => {
