@@ -112,7 +112,7 @@ export class Retries {
     const generation = request.generation === undefined ? {} : { generation: Consumers.epochOf(request.generation) };
     const by = { consumer: request.consumerId, ...generation };
     const keys = request.messages.map((message, at) =>
-      keyOf(group, this.#positions.queueOf(group, message), message, at),
+      keyOf(group, this.#positions.queueOf(group, message), message, request.consumerId, at),
     );
     const reports: (FailureReport | undefined)[] = await this.answered(group, keys);
     const fail = async (part: readonly Part[], committed: readonly ReadOffset[]) => {
@@ -275,10 +275,17 @@ function checkStyle({ record }: GroupState): void {
 }
 
 /** The same message of the same reading: a new owner, or a reset, may send it back anew. */
-function keyOf(group: GroupState, queue: Queue | GantryError, { queueOffset }: SentBack, at: number): string {
+function keyOf(
+  group: GroupState,
+  queue: Queue | GantryError,
+  { queueOffset }: SentBack,
+  consumer: string,
+  at: number,
+): string {
   if (queue instanceof GantryError) return `none ${at}`;
   const epoch = group.owners.get(queueNumber(queue.topic, queue.queueId))?.epoch ?? 0;
-  return `${queue.topic} ${queue.queueId} ${queueOffset} ${epoch}`;
+  // Another consumer is not told what this one was: it does not own the queue.
+  return `${queue.topic} ${queue.queueId} ${queueOffset} ${epoch} ${consumer}`;
 }
 
 const hashOf = (group: GroupState, key: string): Buffer =>
