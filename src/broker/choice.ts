@@ -224,7 +224,7 @@ export class Chooser {
       const segment = gone ? undefined : await this.#core.index.at(desk.queue, offset);
       const entry = desk.entry(offset);
       if (!entry) desk.ready.delete(offset);
-      if (!entry || !desk.ready.has(offset) || desk.extending.has(offset)) continue; // somebody had to do with it meanwhile
+      if (!entry || !desk.ready.has(offset) || desk.claimed(offset)) continue; // somebody had to do with it meanwhile
       if (!segment) {
         choice.reserve(desk, offset, entry.lease);
         draft.dropped.push([offset, entry.lease]);
@@ -304,10 +304,9 @@ export class Chooser {
       }
       const message = { queue, queueOffset, record, attempt: messageAttempt(record) };
       if (hash !== undefined) fresh.push([queueOffset, hash]);
-      else if (!entry) {
-        choice.more = true; // settled while it was read
-        continue;
-      } else if (entry.attempt > 0 && exhausted(group.record, message.attempt + entry.attempt - 1)) {
+      else if (!entry)
+        continue; // settled while it was read
+      else if (entry.attempt > 0 && exhausted(group.record, message.attempt + entry.attempt - 1)) {
         const attempt = message.attempt + entry.attempt - 1;
         choice.exhausted.push({ message: { ...message, attempt }, lease: entry.lease });
         continue;
@@ -315,7 +314,6 @@ export class Chooser {
       choice.messages.push(message);
     }
     const { from, held, dropped, next } = draft;
-    if (dropped.length > 0) choice.more = true;
     choice.takes.push({ topic: queue.topic, queueId: queue.queueId, from, next, fresh, again, held, dropped });
   }
 }

@@ -26,6 +26,8 @@ export class Desk {
   from: number;
   /** Offsets whose leases are being extended, and by how many commands: nobody else takes them, though their time is over. */
   readonly extending = new Map<number, number>();
+  /** Offsets of messages that are being made dead letters; resolves when that is decided. */
+  readonly leaving = new Map<number, Promise<void>>();
   /** Somebody is choosing; resolves when he is done. */
   busy: Promise<void> | undefined;
   /** Commands under way. */
@@ -51,6 +53,11 @@ export class Desk {
 
   entry(offset: number): LeaseEntry | undefined {
     return this.leases?.entries.get(offset);
+  }
+
+  /** Something is being decided about a message that nobody has: it is not to be taken meanwhile. */
+  claimed(offset: number): boolean {
+    return this.extending.has(offset) || this.leaving.has(offset);
   }
 
   /** Back to what the state says: a command was refused, or found positions that were moved. */
@@ -190,7 +197,24 @@ export class LeaseDesks {
       if (commands > 0) desk.extending.set(offset, commands);
       else desk.extending.delete(offset);
     }
-    const back = begins ? [] : items.filter(({ desk, offset }) => desk.ready.has(offset));
+    if (!begins) this.#back(group, items);
+  }
+
+  /** A command that makes these messages dead letters begins; the answer is to be called when it was decided. */
+  leaving(group: GroupState, items: readonly { desk: Desk; offset: number }[]): () => void {
+    let decided!: () => void;
+    const decision = new Promise<void>((resolve) => (decided = resolve));
+    for (const { desk, offset } of items) desk.leaving.set(offset, decision);
+    return () => {
+      for (const { desk, offset } of items) desk.leaving.delete(offset);
+      decided();
+      this.#back(group, items);
+    };
+  }
+
+  /** Those that nobody has after all are there again. */
+  #back(group: GroupState, items: readonly { desk: Desk; offset: number }[]): void {
+    const back = items.filter(({ desk, offset }) => desk.ready.has(offset));
     for (const { desk } of back) desk.changes++;
     if (back.length > 0) this.wake(group);
   }

@@ -140,7 +140,7 @@ export class Leases {
 
   async #again(group: GroupState, name: string): Promise<ReceiveAnswer | undefined> {
     const attempt = group.attempts.get(name);
-    if (!attempt || this.#told.get(attempt) === GIVEN_BACK) return undefined;
+    if (!attempt) return undefined;
     const found: { desk: Desk; message: Chosen }[] = [];
     for (const [topic, queueId, offset] of attempt.items) {
       const queue = this.#core.state.topics.get(topic)?.queues[queueId];
@@ -331,18 +331,27 @@ export class Leases {
   /** Messages that were delivered as often as they may be and came back are dead letters. */
   async #bury(group: GroupState, choice: Choice): Promise<void> {
     choice.release();
-    const reports = await this.#retries.fail(
-      group,
-      choice.exhausted.map(({ message, lease }) => ({
-        ...message,
-        lease,
-        attempt: message.attempt,
-        reason: undefined,
-      })),
-    );
-    choice.exhausted.forEach(({ message }, i) => {
-      if (!reports[i]!.error) this.#done(group, message.queue, message.queueOffset, 'ACK');
+    const places = choice.exhausted.map(({ message: { queue, queueOffset } }) => {
+      return { desk: this.#desks.of(group, queue), offset: queueOffset };
     });
+    // Its holder may have done something with it while it was read, or be about to extend it.
+    const isLeft = places.map(({ desk, offset }) => desk.ready.has(offset) && !desk.claimed(offset));
+    const failures = choice.exhausted.filter((_, i) => isLeft[i]);
+    const decided = this.#desks.leaving(
+      group,
+      places.filter((_, i) => isLeft[i]),
+    );
+    try {
+      const reports = await this.#retries.fail(
+        group,
+        failures.map(({ message, lease }) => ({ ...message, lease, reason: undefined })),
+      );
+      failures.forEach(({ message }, i) => {
+        if (!reports[i]!.error) this.#done(group, message.queue, message.queueOffset, 'ACK');
+      });
+    } finally {
+      decided();
+    }
     if (group.record.ordered) this.#desks.wake(group);
   }
 
@@ -377,6 +386,11 @@ export class Leases {
 
   async #settle(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
     if (items.length === 0) return [];
+    // What is being given up at this moment is not extended any more, unless that fails.
+    for (const { topic, queueId, offset, action } of items) {
+      const queue = action === 'EXTEND' ? this.#core.state.topics.get(topic)?.queues[queueId] : undefined;
+      if (queue) await this.#desks.of(group, queue).leaving.get(offset);
+    }
     const extended = items.flatMap(({ topic, queueId, offset, lease, action }) => {
       const queue = action === 'EXTEND' ? this.#core.state.topics.get(topic)?.queues[queueId] : undefined;
       const desk = queue && this.#desks.of(group, queue);

@@ -1,4 +1,5 @@
 /** The lease style: any consumer takes any message, has it to himself for a while, and acknowledges each by itself. */
+import { Heap } from '../../src/base/heap';
 import { LIMITS } from '../../src/base/limits';
 import type { NewGroup } from '../../src/broker/groups';
 import type { ReceiveAnswer } from '../../src/broker/leases';
@@ -480,6 +481,16 @@ describe('filters', () => {
     expect(committed(t)).toBe(2);
   });
 
+  test('nor in that of its messageGroup', async () => {
+    const t = await shop({ ordered: true, filter: { type: 'TAG', expression: 'Aa' } }, {}, { type: 'FIFO' });
+    const inGroup = (tag: string, body: string): Given => ({ tag, body, messageGroup: 'g' });
+    await t.send('orders', inGroup('BB', 'no'), inGroup('Aa', 'yes'), inGroup('Aa', 'next'));
+    const answer = await t.receive('billing', { waitMs: 1000 });
+    expect(bodies(answer.messages)).toEqual(['yes']);
+    await ack(t, ...handlesOf(answer));
+    expect(await takeAll(t)).toEqual(['next']);
+  });
+
   test('a receive that waits looks at as many as there are', async () => {
     const t = await shop({ filter: { type: 'TAG', expression: 'x' } });
     const noise = numbered(1000, '').map((body) => tagged('y', body));
@@ -939,28 +950,39 @@ describe('nack and dead letters', () => {
     expect(await deadLetters(t)).toEqual(['a']);
   });
 
-  test('one that is handed out again after all, while it is about to be given up, comes back when that is over', async () => {
+  test('one whose lease is extended at that moment is extended, or dead, and not both', async () => {
+    for (const early of [true, false]) {
+      const t = await shop({ maxAttempts: 0 });
+      await t.send('orders', 'a');
+      const [a] = handlesOf(await t.receive('billing', { invisibleMs: 1000 }));
+      await t.clock.advance(1001);
+      const ahead = early ? extend(t, a!, 10_000) : undefined;
+      // The topic of dead letters has to be made first: time enough for an extension in between.
+      const received = t.receive();
+      await turn();
+      const extended = await (ahead ?? extend(t, a!, 10_000));
+      expect((await received).messages).toEqual([]);
+      expect(extended.error?.code).toBe(early ? undefined : 'LATE_ACK');
+      expect(await deadLetters(t)).toEqual(early ? [] : ['a']);
+      expect((await t.receive()).reason).toBe(early ? 'IN_FLIGHT' : 'CAUGHT_UP');
+      await t.stop();
+    }
+  });
+
+  test('one that cannot be given up is there for the next who looks', async () => {
     const t = await shop({ maxAttempts: 0 });
     await t.send('orders', 'a');
     await t.receive('billing', { invisibleMs: 1000 });
     await t.clock.advance(1001);
-    // The first needs the topic of dead letters made, which takes its time; meanwhile the group learns to try again.
-    const write = t.disk.hold('journal', 'write');
-    const first = t.receive();
-    await write.reached;
-    const changed = t.group('billing', { maxAttempts: 5 });
-    await turn();
-    const index = t.state.applied;
-    write.release();
-    await until(() => t.state.applied > index, 'the topic is made');
-    const answers = [t.receive('billing', { invisibleMs: 1000 }), first];
-    await changed;
-    const all = (await Promise.all(answers)).flatMap(({ messages }) => bodies(messages));
-    // Either it was given up, or somebody has it and it comes back: never neither.
-    await t.clock.advance(60_001);
-    const later = bodies((await t.receive()).messages);
-    expect([...(await deadLetters(t)), ...later]).toEqual(['a']);
-    expect(all.length).toBeLessThanOrEqual(1);
+    const { core } = t.rooms;
+    const submit = core.submit.bind(core);
+    const refused = new Error('no');
+    Object.assign(core, { submit: () => Promise.reject(refused) });
+    expect(await codeOf(t.receive())).toBe(refused);
+    Object.assign(core, { submit });
+    expect(progress(t)).toMatchObject({ ready: 1, inFlight: 0 });
+    expect((await t.receive()).messages).toEqual([]);
+    expect(await deadLetters(t)).toEqual(['a']);
   });
 });
 
@@ -1234,6 +1256,15 @@ describe('positions that move', () => {
     expect(await ack(t, q0!)).toEqual([undefined]);
   });
 
+  test('a reset of one queue leaves what came back of the others as it is', async () => {
+    const t = await shop({}, {}, { readQueues: 2, writeQueues: 2 });
+    for (const queueId of [0, 1]) await t.send('orders', { body: `q${queueId}`, queue: { broker: NAME, queueId } });
+    await t.receive('billing', { invisibleMs: 1000 });
+    await t.clock.advance(1001);
+    await t.rooms.positions.reset('billing', 'LATEST', [{ broker: NAME, queueId: 0 }], false);
+    expect(await takeAll(t)).toEqual(['q1']);
+  });
+
   test('a reset leaves retries that are out as they are', async () => {
     const t = await shop();
     await t.send('orders', 'a');
@@ -1421,10 +1452,13 @@ describe('a command that is refused', () => {
     expect(attempts(answer)).toEqual([2, 2, 2, 1, 1, 1]);
   });
 
-  test('wakes whoever went to wait because of what it had chosen', async () => {
-    const t = await shop({}, { options: { tailBytes: 1 << 20 } });
-    await t.topic('filler', { readQueues: 1, writeQueues: 1 });
+  test.each([1, 2])('of attempt %i wakes whoever went to wait because of what it had chosen', async (attempt) => {
+    const t = await shop();
     await t.send('orders', 'a');
+    if (attempt === 2) {
+      await t.receive('billing', { invisibleMs: 1000 });
+      await t.clock.advance(1001);
+    }
     const { core } = t.rooms;
     const submit = core.submit.bind(core);
     let refuse!: (error: Error) => void;
@@ -1444,6 +1478,7 @@ describe('a command that is refused', () => {
     refuse(new Error('no'));
     expect(await first).toEqual(new Error('no'));
     expect(bodies((await second).messages)).toEqual(['a']);
+    expect(attempts(await second)).toEqual([attempt]);
   });
 
   test('by a disk that fails: nobody has the message after the restart, or the lease counts', async () => {
@@ -1499,6 +1534,37 @@ describe('reads from disk', () => {
     expect([...bodies(got.messages), ...(await takeAll(t))]).toEqual(['b']);
   });
 
+  test('what is extended while it is read again, and then not taken, is not there for others', async () => {
+    const t = await shop({}, { options: { tailBytes: 1 } });
+    await t.send('orders', 'a');
+    const [a] = handlesOf(await t.receive('billing', { invisibleMs: 1000 }));
+    await t.clock.advance(1001);
+    const read = t.disk.hold('journal', 'read');
+    const patient = t.receive('billing', { min: 2, waitMs: 5000 });
+    await read.reached;
+    expect((await extend(t, a!, 10_000)).error).toBeUndefined();
+    read.release();
+    await t.parked(1);
+    expect(await t.receive()).toMatchObject({ reason: 'IN_FLIGHT', lag: { ready: 0, inFlight: 1 } });
+    await t.clock.advance(5000);
+    expect((await patient).messages).toEqual([]);
+  });
+
+  test('an attempt that is given back while it is told again is not told', async () => {
+    const t = await shop({}, { options: { tailBytes: 1 } });
+    await t.send('orders', 'a');
+    const lost = await t.receive('billing', { attemptId: 'one' });
+    const read = t.disk.hold('journal', 'read');
+    const again = t.receive('billing', { attemptId: 'one', waitMs: 1000 });
+    await read.reached;
+    lost.giveBack();
+    read.release();
+    const answer = await again;
+    expect(bodies(answer.messages)).toEqual(['a']);
+    expect(handlesOf(answer)).not.toEqual(handlesOf(lost));
+    expect(await ack(t, ...handlesOf(answer))).toEqual([undefined]);
+  });
+
   test('an attempt that is told again while its lease ends is not told', async () => {
     const t = await shop({}, { options: { tailBytes: 1 } });
     await t.send('orders', 'a');
@@ -1550,20 +1616,23 @@ describe('time', () => {
     expect(attempts(await t.receive())).toEqual([2]);
   });
 
-  test('many leases that were acknowledged long before their end do not pile up', async () => {
+  test('deadlines that do not count any more do not pile up, and those that do are kept', async () => {
+    const added = jest.spyOn(Heap.prototype, 'add');
     const t = await shop();
-    for (let round = 0; round < 25; round++) {
-      await t.send('orders', ...numbered(1000));
-      for (;;) {
-        const { messages } = await t.receive('billing', { max: 50, invisibleMs: 12 * HOUR });
-        if (messages.length === 0) break;
-        await ack(t, ...handlesOf({ messages }));
-      }
-    }
-    await t.send('orders', 'last');
-    await t.receive('billing', { invisibleMs: 1000 });
-    await t.clock.advance(1001);
-    expect(bodies((await t.receive()).messages)).toEqual(['last']);
+    await t.send('orders', 'a', 'b');
+    const [a] = handlesOf(await t.receive('billing', { max: 1, invisibleMs: 5000 }));
+    await t.receive('billing', { max: 1, invisibleMs: 2000 });
+    const heap = added.mock.contexts.at(-1) as Heap<unknown>;
+    const receipts = Array.from({ length: 1000 }, () => ({ receiptHandle: a!, invisibleMs: 12 * HOUR }));
+    for (let i = 0; i < 25; i++) await t.rooms.leases.extend('billing', receipts);
+    expect(added.mock.contexts.filter((one) => one === heap).length).toBeGreaterThan(25_000);
+    expect(heap.size).toBeLessThan(12_000);
+    added.mockRestore();
+    expect((await extend(t, a!, 3000)).error).toBeUndefined();
+    await t.clock.advance(2001);
+    expect(bodies((await t.receive('billing', { invisibleMs: HOUR })).messages)).toEqual(['b']);
+    await t.clock.advance(1000);
+    expect(bodies((await t.receive()).messages)).toEqual(['a']);
   });
 });
 
