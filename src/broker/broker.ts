@@ -463,6 +463,7 @@ export class Rooms {
   #topicChanged(topic: { readonly no: number; readonly name: string }): void {
     this.#changedTopics.add(topic.name);
     this.consumers.refresh(topic);
+    this.#desks.refresh(topic);
   }
 
   #groupsGone(): void {

@@ -9,6 +9,7 @@ import { GantryError } from '../base/errors';
 import { Heap } from '../base/heap';
 import type { RunningTime } from '../base/runningTime';
 import type { SettleAction } from './command';
+import { retryTopicOf } from './group';
 import type { LeaseEntry, LeaseQueue } from './leaseQueue';
 import type { Parking } from './parking';
 import type { Queue } from './queue';
@@ -245,6 +246,14 @@ export class LeaseDesks {
       waiting.delete(parking);
       if (waiting.size === 0 && this.#waiting.get(group) === waiting) this.#waiting.delete(group);
     });
+  }
+
+  /** The topic's queues or permission changed, or it is new: whoever waits has others to wait on. */
+  refresh(topic: { readonly no: number; readonly name: string }): void {
+    for (const group of this.#waiting.keys()) {
+      const { name, subscriptions } = group.record;
+      if (topic.name === retryTopicOf(name) || subscriptions.some((one) => one.topic === topic.no)) this.wake(group);
+    }
   }
 
   wake(group: GroupState): void {

@@ -13,7 +13,7 @@ import { COPIES_PER_COMMAND, type Committer, type FailedMessage, type ReadOffset
 import { Consumers } from './consumers';
 import { groupNamed, type Core } from './core';
 import type { FailureAnswer, FailureResult } from './failureChanges';
-import { deadLetterTopicOf, exhausted, retryDelay, retryTopicOf } from './group';
+import { deadLetterTopicOf, exhausted, retryDelay, retryTopicOf, type Group } from './group';
 import { copyMessage, decodeMessage, type Origin } from './message';
 import type { Positions } from './positions';
 import type { Queue } from './queue';
@@ -178,7 +178,7 @@ export class Retries {
       keys.map(async (key) => {
         for (const bucket of [answerBucketOf(now), answerBucketOf(now) - 1]) {
           if (bucket < this.#core.state.marks.answerBucket) continue;
-          const row = tableKeys.answer(bucket, hashOf(group, key));
+          const row = tableKeys.answer(bucket, hashOf(group.record.no, key));
           const value = await getRow(this.#tables, this.#core.state.overlay, row);
           if (value) return reportOf(parseJson<FailureAnswer>(value).result);
         }
@@ -196,40 +196,42 @@ export class Retries {
   ): Promise<FailureReport[]> {
     if (failures.length === 0 && offsets.length === 0) return [];
     const reports: FailureReport[] = [];
-    const topics = await this.#topicsFor(group, failures);
+    // As the group is now: while its topics are made, it may change.
+    const { record } = group;
+    const topics = await this.#topicsFor(record, failures);
     for (let start = 0; start === 0 || start < failures.length;) {
       const part = slice(failures, start);
       start += Math.max(1, part.length);
       const { results } = await this.#core.submit({
         kind: 'retry',
         group: group.record.no,
-        items: part.map((failure) => this.#item(group, failure)),
+        items: part.map((failure) => this.#item(record, failure)),
         offsets: start >= failures.length ? offsets : [],
         ...(by ? { by } : {}),
-        records: part.map((failure) => this.#copy(group, failure, topics)),
+        records: part.map((failure) => this.#copy(record, failure, topics)),
       });
       for (const result of results) reports.push(reportOf(result));
     }
     return reports;
   }
 
-  #item(group: GroupState, failure: Failure): FailedMessage {
+  #item(group: Group, failure: Failure): FailedMessage {
     const { queue, queueOffset, attempt, lease, delayMs, key } = failure;
-    const dead = exhausted(group.record, attempt);
+    const dead = exhausted(group, attempt);
     return {
       topic: queue.topic,
       queueId: queue.queueId,
       offset: queueOffset,
       attempt: attempt + 1,
       ...(lease === undefined ? {} : { lease }),
-      ...(dead ? {} : { delayMs: delayMs ?? retryDelay(group.record, attempt) }),
-      ...(key === undefined ? {} : { key: hashOf(group, key).toString('base64') }),
+      ...(dead ? {} : { delayMs: delayMs ?? retryDelay(group, attempt) }),
+      ...(key === undefined ? {} : { key: hashOf(group.no, key).toString('base64') }),
     };
   }
 
-  #copy(group: GroupState, failure: Failure, topics: { retries: number; dead: number }): Buffer {
+  #copy(group: Group, failure: Failure, topics: { retries: number; dead: number }): Buffer {
     const { queue, queueOffset, record, attempt, reason } = failure;
-    const dead = exhausted(group.record, attempt);
+    const dead = exhausted(group, attempt);
     const { origin, position, storeTimestamp } = decodeMessage(record);
     const here: Origin = {
       topic: this.#core.state.topics.get(queue.topic)?.record.name ?? '',
@@ -244,9 +246,9 @@ export class Retries {
     });
   }
 
-  async #topicsFor(group: GroupState, failures: readonly Failure[]): Promise<{ retries: number; dead: number }> {
-    const { name } = group.record;
-    const dead = failures.filter(({ attempt }) => exhausted(group.record, attempt)).length;
+  async #topicsFor(group: Group, failures: readonly Failure[]): Promise<{ retries: number; dead: number }> {
+    const { name } = group;
+    const dead = failures.filter(({ attempt }) => exhausted(group, attempt)).length;
     return {
       retries: dead < failures.length ? await this.ensureTopic(retryTopicOf(name)) : 0,
       dead: dead > 0 ? await this.ensureTopic(deadLetterTopicOf(name)) : 0,
@@ -288,8 +290,8 @@ function keyOf(
   return `${queue.topic} ${queue.queueId} ${queueOffset} ${epoch} ${consumer}`;
 }
 
-const hashOf = (group: GroupState, key: string): Buffer =>
-  createHash('sha256').update(`fail\0${group.record.no}\0${key}`).digest().subarray(0, 16);
+const hashOf = (group: number, key: string): Buffer =>
+  createHash('sha256').update(`fail\0${group}\0${key}`).digest().subarray(0, 16);
 
 function reportOf(result: FailureResult): FailureReport {
   if (result.error) return { error: result.error };

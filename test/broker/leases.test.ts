@@ -443,6 +443,30 @@ describe('waiting', () => {
     await t.send('orders', 'a');
     expect(bodies((await first).messages)).toEqual(['a']);
   });
+
+  test('is for the queues that its topic grows by, too', async () => {
+    const t = await shop({}, {}, { readQueues: 1, writeQueues: 1 });
+    const answer = t.receive('billing', { waitMs: 30_000 });
+    await t.parked(1);
+    await t.rooms.topics.update('orders', { readQueues: 2, writeQueues: 2 });
+    await t.send('orders', { body: 'a', queue: { broker: NAME, queueId: 1 } });
+    await t.clock.advance(1000);
+    expect(t.broker.lot.parked).toBe(0);
+    expect(bodies((await answer).messages)).toEqual(['a']);
+  });
+
+  test('ends with a redrive that makes the group’s topic of retries', async () => {
+    const t = await shop({ maxAttempts: 0 }, {}, { readQueues: 1, writeQueues: 1 });
+    await t.send('orders', 'a');
+    const [message] = (await t.receive()).messages;
+    await t.rooms.leases.nack('billing', [{ receiptHandle: message!.receiptHandle }]);
+    const answer = t.receive('billing', { waitMs: 30_000 });
+    await t.parked(1);
+    await t.rooms.deadLetters.redrive('billing', { all: true, dryRun: false });
+    await t.clock.advance(1000);
+    expect(t.broker.lot.parked).toBe(0);
+    expect(bodies((await answer).messages)).toEqual(['a']);
+  });
 });
 
 describe('reasons', () => {
@@ -983,6 +1007,28 @@ describe('nack and dead letters', () => {
     expect(progress(t)).toMatchObject({ ready: 1, inFlight: 0 });
     expect((await t.receive()).messages).toEqual([]);
     expect(await deadLetters(t)).toEqual(['a']);
+  });
+
+  test('one that the group gives another chance, while somebody is about to give it up, is dead or comes again', async () => {
+    const t = await shop({ maxAttempts: 0 });
+    await t.send('orders', 'a');
+    await t.receive('billing', { invisibleMs: 1000 });
+    await t.clock.advance(1001);
+    const write = t.disk.hold('journal', 'write');
+    const first = t.receive();
+    await write.reached;
+    const changed = t.group('billing', { maxAttempts: 5 });
+    const second = t.receive('billing', { invisibleMs: 1000 });
+    await turn();
+    write.release();
+    await changed;
+    const third = t.receive('billing', { invisibleMs: 1000 });
+    const got = (await Promise.all([first, second, third])).flatMap(({ messages }) => bodies(messages));
+    await t.clock.advance(30_000); // it may have become a retry
+    const later = bodies((await t.receive()).messages);
+    const dead = await deadLetters(t);
+    expect([...dead, ...later]).toEqual(['a']);
+    if (dead.length > 0) expect(got).toEqual([]);
   });
 });
 
