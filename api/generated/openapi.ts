@@ -523,8 +523,8 @@ export interface paths {
          *     everything it covers is committed in the same step, so that nothing is delivered twice or lost between the two.
          *
          *     A message is named by the queue and offset that it was polled from; a retry that fails again by its place in
-         *     `%RETRY%group`. The consumer must own the queue (QUEUE_NOT_OWNED). Repeating the call answers the same. All
-         *     well: 200; each failed with one code: that problem with `results`; else 207. Ordered and broadcasting groups
+         *     `%RETRY%group`. The consumer must own the queue (QUEUE_NOT_OWNED). Repeating the call answers the same:
+         *     each message is recognised by itself, so an Idempotency-Key is taken and adds nothing. All well: 200; each failed with one code: that problem with `results`; else 207. Ordered and broadcasting groups
          *     have no retry queue: 409 STYLE_CONFLICT.
          */
         post: operations["sendBack"];

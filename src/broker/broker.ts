@@ -12,6 +12,7 @@ import { Chore, type Service } from '../base/life';
 import { LIMITS } from '../base/limits';
 import type { Log } from '../base/log';
 import { MessageIds } from '../base/messageId';
+import { Answers } from './answers';
 import { apply, APPLY_VERSION, type Applied, type Outcome } from './apply';
 import type { Command, Identity } from './command';
 import { RunningTime } from '../base/runningTime';
@@ -289,9 +290,10 @@ export class Rooms {
       checkRoom: () => this.#checkRoom(),
     };
     this.retention = new Retention({ core: this.core, journal, disk: parts.disk, options: options.retention, log });
+    const answers = new Answers(this.core, tables);
     this.sender = new Sender(
       this.core,
-      tables,
+      answers,
       new MessageIds({ clock, chance, address: options.address, pid: options.pid }),
     );
     this.poller = new Poller(this.core);
@@ -299,9 +301,9 @@ export class Rooms {
     this.lookup = new Lookup(this.core, { journal, tables, gate });
     this.groups = new Groups(this.core, this.lookup, this.#desks);
     this.positions = new Positions(this.core, this.lookup, this.#desks);
-    this.retries = new Retries(this.core, { tables, topics: this.topics, positions: this.positions });
+    this.retries = new Retries(this.core, { answers, topics: this.topics, positions: this.positions });
     this.leases = new Leases(this.core, this.#desks, this.retries, secret);
-    this.deadLetters = new DeadLetters(this.core, { tables, retries: this.retries, sender: this.sender });
+    this.deadLetters = new DeadLetters(this.core, { tables, retries: this.retries, sender: this.sender, answers });
     this.#timers = new Timers(this.core, tables);
     this.#chores = this.#newChores(gate);
   }

@@ -13,7 +13,6 @@ import { exhausted, subscriptionTo } from './group';
 import type { LeaseOutcome } from './leaseChanges';
 import type { Desk } from './leaseDesks';
 import { messageAttempt, messageTag } from './message';
-import type { Queue } from './queue';
 import type { Delivery } from './reader';
 
 /** A message, and which delivery of it the first one from its queue is. */
@@ -185,13 +184,6 @@ export class Chooser {
     }
     if (choice.messages.length >= want.max) choice.full = true;
     return choice;
-  }
-
-  /** The message at an offset; undefined when it is not kept any more. */
-  async message(queue: Queue, offset: number): Promise<Chosen | undefined> {
-    const segment = offset < queue.min || offset >= queue.max ? undefined : await this.#core.index.at(queue, offset);
-    const [record] = segment ? await this.#core.reader.records([segment.position(offset)]) : [];
-    return record && { queue, queueOffset: offset, record, attempt: messageAttempt(record) };
   }
 
   async #from(desk: Desk, want: Wanted, choice: Choice): Promise<void> {

@@ -7,6 +7,7 @@
  */
 import { ORDINALS } from '../../storage/keys';
 import { RECORD_HEADER_BYTES } from '../../storage/record';
+import { LIMITS } from '../base/limits';
 import type { Group } from './group';
 import type { Topic, TopicPatch } from './topic';
 
@@ -243,6 +244,21 @@ export function encodeCommand(command: Command): Buffer[] {
 
 /** Messages that a command may bring beside its first record. */
 export const COPIES_PER_COMMAND = ORDINALS - 1;
+
+/** In parts that one command may bring, in order: by their number and their bytes. */
+export function* inCommands<T extends { readonly record: Buffer }>(items: readonly T[]): Iterable<readonly T[]> {
+  let part: T[] = [];
+  let bytes = 0;
+  for (const item of items) {
+    if (part.length === COPIES_PER_COMMAND || (part.length > 0 && bytes + item.record.length > LIMITS.batchBytes)) {
+      yield part;
+      [part, bytes] = [[], 0];
+    }
+    part.push(item);
+    bytes += item.record.length;
+  }
+  if (part.length > 0) yield part;
+}
 
 /** Stands in the memory tail for a command's first record that is no message. */
 export const NO_MESSAGE = Buffer.alloc(0);

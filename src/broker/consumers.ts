@@ -426,5 +426,5 @@ export function readableQueues(state: BrokerState, no: number): Queue[] {
 }
 
 /** The queue of a number, if it exists. */
-export const queueOfNumber = (state: BrokerState, number: number): Queue | undefined =>
+const queueOfNumber = (state: BrokerState, number: number): Queue | undefined =>
   state.topics.get(topicOfQueueNumber(number))?.queues[queueIdOfNumber(number)];

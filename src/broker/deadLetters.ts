@@ -9,7 +9,8 @@ import type { Tables } from '../../storage/tables';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { hexOf } from '../base/messageId';
-import type { RedrivenItem } from './command';
+import type { Answers } from './answers';
+import { inCommands, type RedrivenItem } from './command';
 import { groupNamed, topicNamed, type Core } from './core';
 import type { RedriveAnswer } from './failureChanges';
 import { deadLetterTopicOf, retryTopicOf } from './group';
@@ -17,10 +18,9 @@ import { copyMessage, decodeMessage, messageIdOf } from './message';
 import type { Queue } from './queue';
 import type { Delivery } from './reader';
 import type { Retries } from './retries';
-import { getRow, scanRows } from './rows';
+import { scanRows } from './rows';
 import type { Sender } from './sender';
-import { answerBucketOf } from './sends';
-import { parseJson, type GroupState, type TopicState } from './state';
+import type { GroupState, TopicState } from './state';
 import { refusalOf, writable } from './topic';
 
 export interface DeadLetter {
@@ -57,7 +57,7 @@ export interface Redriven {
 }
 
 /** How long a dead letter is kept; the design's number. */
-export const DEAD_LETTER_MS = 14 * 24 * 3_600_000;
+const DEAD_LETTER_MS = 14 * 24 * 3_600_000;
 const PAGE = 1000;
 /** Bytes of dead letters that are read at once. */
 const PAGE_BYTES = LIMITS.batchBytes;
@@ -89,14 +89,16 @@ export class DeadLetters {
   readonly #tables: Tables;
   readonly #retries: Retries;
   readonly #sender: Sender;
+  readonly #answers: Answers;
   /** One call at a time changes a group's dead letters. */
   readonly #turns = new WeakMap<GroupState, Promise<unknown>>();
 
-  constructor(core: Core, parts: { tables: Tables; retries: Retries; sender: Sender }) {
+  constructor(core: Core, parts: { tables: Tables; retries: Retries; sender: Sender; answers: Answers }) {
     this.#core = core;
     this.#tables = parts.tables;
     this.#retries = parts.retries;
     this.#sender = parts.sender;
+    this.#answers = parts.answers;
   }
 
   /** Oldest first, behind `afterNo` (−1 = from the beginning); fewer than `limit` when they are large. */
@@ -222,7 +224,7 @@ export class DeadLetters {
   ): Promise<RedriveResult[]> {
     const results: RedriveResult[] = places.filter(({ refusal }) => refusal).map((place) => this.#planned(place));
     let command = first;
-    for (const part of bounded(places.filter(({ refusal }) => !refusal))) {
+    for (const part of inCommands(places.filter(({ refusal }) => !refusal))) {
       const items = part.map(({ item }) => item);
       const key = keyed && hashOf(group, keyed.key, command++).toString('base64');
       const { offsets } = await this.#core.submit({
@@ -247,7 +249,7 @@ export class DeadLetters {
   async #before(group: GroupState, { key, content }: Keyed): Promise<RedriveResult[][]> {
     const results: RedriveResult[][] = [];
     for (;;) {
-      const answer = await this.#answerOf(hashOf(group, key, results.length));
+      const answer = await this.#answers.of<RedriveAnswer>(hashOf(group, key, results.length));
       if (!answer) return results;
       if (answer.content !== content) {
         throw new GantryError(
@@ -257,17 +259,6 @@ export class DeadLetters {
       }
       results.push(answer.items.map((item, i) => this.#result(item, answer.offsets[i] ?? undefined)));
     }
-  }
-
-  async #answerOf(hash: Buffer): Promise<RedriveAnswer | undefined> {
-    const now = Math.max(this.#core.clock.now(), this.#core.state.marks.time);
-    for (const bucket of [answerBucketOf(now), answerBucketOf(now) - 1]) {
-      if (bucket < this.#core.state.marks.answerBucket) continue;
-      const value = await getRow(this.#tables, this.#core.state.overlay, tableKeys.answer(bucket, hash));
-      const answer = value && parseJson<RedriveAnswer>(value);
-      if (answer && answer.time > now - LIMITS.idempotencyMs) return answer;
-    }
-    return undefined;
   }
 
   /** Dead letters over 14 days old go, about a thousand per group and look. */
@@ -311,19 +302,3 @@ const notDead = (group: GroupState, messageId: string): GantryError =>
     'MESSAGE_NOT_FOUND',
     `group ${group.record.name} has no dead letter ${messageId}: it was sent again already, or its 14 days are over`,
   );
-
-/** In parts that fit into a command. */
-function* bounded<T extends { record: Buffer }>(items: readonly T[]): Iterable<T[]> {
-  let part: T[] = [];
-  let bytes = 0;
-  for (const item of items) {
-    if (part.length > 0 && bytes + item.record.length > LIMITS.batchBytes) {
-      yield part;
-      part = [];
-      bytes = 0;
-    }
-    part.push(item);
-    bytes += item.record.length;
-  }
-  if (part.length > 0) yield part;
-}

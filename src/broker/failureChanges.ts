@@ -3,6 +3,7 @@ import { positionOf, tableKeys } from '../../storage/keys';
 import { GantryError } from '../base/errors';
 import type { Applied, CommandOf, Outcome } from './apply';
 import { NO_MESSAGE, type FailedMessage, type RedrivenItem } from './command';
+import { groupOfRetryTopic } from './group';
 import { commitLowest, doneAlready, handedOutAgain } from './leaseChanges';
 import { messageQueueId, messageTopic } from './message';
 import { commitAll, ownerRefusal, type OffsetResult } from './positionChanges';
@@ -115,16 +116,10 @@ export function applyFireTimers(
     const topic = state.topics.get(messageTopic(record));
     if (!topic?.queues[messageQueueId(record)]) return;
     storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
-    const group = retryGroupOf(state, topic.record.name);
+    const group = state.groupsByName.get(groupOfRetryTopic(topic.record.name) ?? '');
     if (group) state.count(group, { waiting: -1 });
   });
   return { ok: undefined };
-}
-
-const RETRY_PREFIX = '%RETRY%';
-
-function retryGroupOf(state: BrokerState, topic: string): GroupState | undefined {
-  return topic.startsWith(RETRY_PREFIX) ? state.groupsByName.get(topic.slice(RETRY_PREFIX.length)) : undefined;
 }
 
 export function applyRedrive(

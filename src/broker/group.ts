@@ -88,6 +88,10 @@ export const subscriptionTo = (group: Group, topic: number): Subscription | unde
   group.subscriptions.find((subscription) => subscription.topic === topic);
 
 /** Names of a group's own topics; RocketMQ's (MixAll). */
-export const retryTopicOf = (group: string): string => `%RETRY%${group}`;
+const RETRY = '%RETRY%';
+export const retryTopicOf = (group: string): string => RETRY + group;
+/** The group whose retries a topic holds; undefined for every other topic. */
+export const groupOfRetryTopic = (topic: string): string | undefined =>
+  topic.startsWith(RETRY) ? topic.slice(RETRY.length) : undefined;
 export const deadLetterTopicOf = (group: string): string => `%DLQ%${group}`;
 export const isSystemTopic = (name: string): boolean => name.includes('%');

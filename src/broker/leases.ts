@@ -15,6 +15,7 @@ import type { FilterSpec } from './filter';
 import { retryTopicOf, retryDelay } from './group';
 import { checkSubscription } from './groups';
 import type { Desk, LeaseDesks } from './leaseDesks';
+import { messageAttempt } from './message';
 import type { WakeReason } from './parking';
 import type { Queue } from './queue';
 import type { Delivery } from './reader';
@@ -141,12 +142,12 @@ export class Leases {
   async #again(group: GroupState, name: string): Promise<ReceiveAnswer | undefined> {
     const attempt = group.attempts.get(name);
     if (!attempt) return undefined;
-    const found: { desk: Desk; message: Chosen }[] = [];
+    const found: { desk: Desk; message: Delivery }[] = [];
     for (const [topic, queueId, offset] of attempt.items) {
       const queue = this.#core.state.topics.get(topic)?.queues[queueId];
       const desk = queue && this.#desks.of(group, queue);
       if (!desk || this.#desks.left(desk, offset, attempt.lease) === undefined) continue;
-      const message = await this.#chooser.message(desk.queue, offset);
+      const message = await this.#core.reader.one(desk.queue, offset);
       if (message) found.push({ desk, message });
     }
     const messages = found.flatMap(({ desk, message }) => this.#stillLent(group, desk, message, attempt.lease));
@@ -155,11 +156,11 @@ export class Leases {
   }
 
   /** As it is now: while it was read its lease may have ended. */
-  #stillLent(group: GroupState, desk: Desk, message: Chosen, lease: number): LeasedDelivery[] {
+  #stillLent(group: GroupState, desk: Desk, message: Delivery, lease: number): LeasedDelivery[] {
     const entry = desk.entry(message.queueOffset);
     const left = this.#desks.left(desk, message.queueOffset, lease);
     if (!entry || left === undefined) return [];
-    const attempt = message.attempt + entry.attempt - 1;
+    const attempt = messageAttempt(message.record) + entry.attempt - 1;
     return [
       this.#lent(group, desk, { ...message, attempt }, { lease, until: Math.round(this.#core.clock.now() + left) }),
     ];
@@ -477,9 +478,9 @@ export class Leases {
     const entry = queue && this.#desks.of(group, queue).entry(receipt.offset);
     if (!queue || !entry) return late('it is acknowledged already');
     if (entry.lease !== receipt.lease) return late('it was handed out again');
-    const found = await this.#chooser.message(queue, receipt.offset);
+    const found = await this.#core.reader.one(queue, receipt.offset);
     if (!found) return late('retention has deleted it');
-    return { ...found, lease: receipt.lease, attempt: found.attempt + entry.attempt - 1, key };
+    return { ...found, lease: receipt.lease, attempt: messageAttempt(found.record) + entry.attempt - 1, key };
   }
 
   /** Ordered: it waits in place, unless it was delivered as often as it may be. */

@@ -71,7 +71,7 @@ export function ownerRefusal(
   return held && owner.epoch <= (by.generation ?? Infinity) ? undefined : notOwned(by.consumer, owner.consumer);
 }
 
-export function notOwned(consumer: string, owner: string | undefined): GantryError {
+function notOwned(consumer: string, owner: string | undefined): GantryError {
   const now = owner === undefined ? 'nobody owns it now' : `${owner} owns it now`;
   return new GantryError(
     'QUEUE_NOT_OWNED',

@@ -120,6 +120,14 @@ export class Reader {
     return true;
   }
 
+  /** The message at an offset; undefined when it is not kept (any more). */
+  async one(queue: Queue, queueOffset: number): Promise<Delivery | undefined> {
+    const kept = queueOffset >= queue.min && queueOffset < queue.max;
+    const segment = kept ? await this.#index.at(queue, queueOffset) : undefined;
+    const [record] = segment ? await this.records([segment.position(queueOffset)]) : [];
+    return record && { queue, queueOffset, record };
+  }
+
   /** Records at ascending positions; undefined where data was given up. */
   async records(positions: number[]): Promise<(Buffer | undefined)[]> {
     const records = new Array<Buffer | undefined>(positions.length);

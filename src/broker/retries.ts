@@ -4,22 +4,18 @@
  * finds the first answer.
  */
 import { createHash } from 'node:crypto';
-import { tableKeys } from '../../storage/keys';
-import type { Tables } from '../../storage/tables';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
-import { Chooser } from './choice';
-import { COPIES_PER_COMMAND, type Committer, type FailedMessage, type ReadOffset } from './command';
+import type { Answers } from './answers';
+import { inCommands, type Committer, type FailedMessage, type ReadOffset } from './command';
 import { Consumers } from './consumers';
 import { groupNamed, type Core } from './core';
 import type { FailureAnswer, FailureResult } from './failureChanges';
 import { deadLetterTopicOf, exhausted, retryDelay, retryTopicOf, type Group } from './group';
-import { copyMessage, decodeMessage, type Origin } from './message';
+import { copyMessage, decodeMessage, messageAttempt, type Origin } from './message';
 import type { Positions } from './positions';
 import type { Queue } from './queue';
-import { getRow } from './rows';
-import { answerBucketOf } from './sends';
-import { parseJson, queueNumber, type GroupState } from './state';
+import { queueNumber, type GroupState } from './state';
 import type { Topics } from './topics';
 
 /** One message that failed. */
@@ -75,19 +71,17 @@ export type SendBackResult = Omit<SentBack, 'delayMs' | 'reason'> & FailureRepor
 
 export class Retries {
   readonly #core: Core;
-  readonly #tables: Tables;
+  readonly #answers: Answers;
   readonly #topics: Topics;
   readonly #positions: Positions;
-  readonly #messages: Chooser;
   /** The last call of each consumer that is under way. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
-  constructor(core: Core, parts: { tables: Tables; topics: Topics; positions: Positions }) {
+  constructor(core: Core, parts: { answers: Answers; topics: Topics; positions: Positions }) {
     this.#core = core;
-    this.#tables = parts.tables;
+    this.#answers = parts.answers;
     this.#topics = parts.topics;
     this.#positions = parts.positions;
-    this.#messages = new Chooser(core);
   }
 
   /** Messages of a poll that failed; with a cursor, what it covers is committed in the same step. One result per message, in order. */
@@ -162,8 +156,8 @@ export class Retries {
   async #find(group: GroupState, at: SentBack): Promise<Failure | GantryError> {
     const queue = this.#positions.queueOf(group, at);
     if (queue instanceof GantryError) return queue;
-    const found = await this.#messages.message(queue, at.queueOffset);
-    if (found) return found;
+    const found = await this.#core.reader.one(queue, at.queueOffset);
+    if (found) return { ...found, attempt: messageAttempt(found.record) };
     return new GantryError(
       'OFFSET_MOVED',
       `queue ${at.queueId} of ${at.topic} has no message ${at.queueOffset}: it keeps ${queue.min}..${queue.max - 1}`,
@@ -173,18 +167,8 @@ export class Retries {
 
   /** What was answered for these keys within the last 10 minutes. */
   async answered(group: GroupState, keys: readonly string[]): Promise<(FailureReport | undefined)[]> {
-    const now = Math.max(this.#core.clock.now(), this.#core.state.marks.time);
-    return Promise.all(
-      keys.map(async (key) => {
-        for (const bucket of [answerBucketOf(now), answerBucketOf(now) - 1]) {
-          if (bucket < this.#core.state.marks.answerBucket) continue;
-          const row = tableKeys.answer(bucket, hashOf(group.record.no, key));
-          const value = await getRow(this.#tables, this.#core.state.overlay, row);
-          if (value) return reportOf(parseJson<FailureAnswer>(value).result);
-        }
-        return undefined;
-      }),
-    );
+    const answers = keys.map((key) => this.#answers.of<FailureAnswer>(hashOf(group.record.no, key)));
+    return (await Promise.all(answers)).map((answer) => answer && reportOf(answer.result));
   }
 
   /** Moves failed messages to the group's retries or dead letters, and commits `offsets` with the last of them. In order. */
@@ -199,14 +183,13 @@ export class Retries {
     // As the group is now: while its topics are made, it may change.
     const { record } = group;
     const topics = await this.#topicsFor(record, failures);
-    for (let start = 0; start === 0 || start < failures.length;) {
-      const part = slice(failures, start);
-      start += Math.max(1, part.length);
+    const parts = failures.length === 0 ? [[]] : [...inCommands(failures)];
+    for (const part of parts) {
       const { results } = await this.#core.submit({
         kind: 'retry',
-        group: group.record.no,
+        group: record.no,
         items: part.map((failure) => this.#item(record, failure)),
-        offsets: start >= failures.length ? offsets : [],
+        offsets: part === parts.at(-1) ? offsets : [],
         ...(by ? { by } : {}),
         records: part.map((failure) => this.#copy(record, failure, topics)),
       });
@@ -297,16 +280,4 @@ function reportOf(result: FailureResult): FailureReport {
   if (result.error) return { error: result.error };
   if (result.outcome === 'DEAD_LETTER') return { outcome: result.outcome };
   return { attempt: result.attempt, outcome: result.outcome, dueTimestamp: result.due };
-}
-
-/** As many as one command may bring, at least one. */
-function slice(failures: readonly Failure[], start: number): readonly Failure[] {
-  let bytes = 0;
-  let end = start;
-  while (end < failures.length && end - start < COPIES_PER_COMMAND) {
-    bytes += failures[end]!.record.length;
-    if (end > start && bytes > LIMITS.batchBytes) break;
-    end++;
-  }
-  return failures.slice(start, end);
 }

@@ -4,18 +4,18 @@
  * anything is written; the rest of the request is one command.
  */
 import { createHash } from 'node:crypto';
-import { positionOf, tableKeys } from '../../storage/keys';
-import type { Tables } from '../../storage/tables';
+import { positionOf } from '../../storage/keys';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { hexOf, MESSAGE_ID_BYTES, type MessageIds } from '../base/messageId';
+import type { Answers } from './answers';
 import { topicNamed, type Core } from './core';
 import { messageGroupHash } from './hash';
 import { bodyBytes, encodeMessage, type KeyedSend, type OutgoingMessage, type StoredAnswer } from './message';
 import { offsetMessageId } from './offsetMessageId';
 import type { SendOutcome } from './sends';
-import { answerBucketOf, type KeyedAnswer } from './sends';
-import { parseJson, type TopicState } from './state';
+import type { KeyedAnswer } from './sends';
+import type { TopicState } from './state';
 import { refusalOf, writable, type Topic } from './topic';
 
 export type SendResult =
@@ -43,7 +43,7 @@ interface Plan {
 
 export class Sender {
   readonly #core: Core;
-  readonly #tables: Tables;
+  readonly #answers: Answers;
   readonly #ids: MessageIds;
   readonly #turn = new WeakMap<TopicState, { next: number }>();
   /** Writable queues in the order of the partitions, per version of a topic's record. */
@@ -51,9 +51,9 @@ export class Sender {
   /** Keys whose first call still runs. */
   readonly #running = new Set<string>();
 
-  constructor(core: Core, tables: Tables, ids: MessageIds) {
+  constructor(core: Core, answers: Answers, ids: MessageIds) {
     this.#core = core;
-    this.#tables = tables;
+    this.#answers = answers;
     this.#ids = ids;
   }
 
@@ -202,7 +202,7 @@ export class Sender {
 
   async #sendKeyed(topic: TopicState, messages: readonly OutgoingMessage[], hash: Buffer): Promise<SendAnswer> {
     const content = contentHash(messages);
-    const before = await this.#answerOf(hash);
+    const before = await this.#answers.of<KeyedAnswer>(hash);
     if (before && before.content !== content) {
       throw new GantryError(
         'IDEMPOTENCY_KEY_REUSED',
@@ -232,21 +232,6 @@ export class Sender {
       queueOffset,
       storeTimestamp,
     };
-  }
-
-  async #answerOf(hash: Buffer): Promise<KeyedAnswer | undefined> {
-    // As the writer stamps commands: a clock that was set back must not hide what was just stored.
-    const now = Math.max(this.#core.clock.now(), this.#core.state.marks.time);
-    for (const bucket of [answerBucketOf(now), answerBucketOf(now) - 1]) {
-      if (bucket < this.#core.state.marks.answerBucket) continue;
-      const key = tableKeys.answer(bucket, hash);
-      const fresh = this.#core.state.overlay.get(key);
-      const value = fresh === undefined ? await this.#tables.get(key) : fresh;
-      if (!value) continue;
-      const answer = parseJson<KeyedAnswer>(value);
-      if (answer.time > now - LIMITS.idempotencyMs) return answer;
-    }
-    return undefined;
   }
 }
 
