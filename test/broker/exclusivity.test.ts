@@ -42,6 +42,8 @@ class Run {
   readonly #holdings = new Map<number, Holding>();
   readonly handed = new Map<string, number>();
   readonly problems: string[] = [];
+  /** How often each consumer left. */
+  readonly #left = new Map<string, number>();
   /** Processes so far. */
   #life = 0;
   sent = 0;
@@ -104,7 +106,9 @@ class Run {
   }
 
   #leave(consumer: string): void {
-    if (this.#t.rooms.consumers.leave(this.#group, consumer)) this.#forget(consumer);
+    if (!this.#t.rooms.consumers.leave(this.#group, consumer)) return;
+    this.#left.set(consumer, (this.#left.get(consumer) ?? 0) + 1);
+    this.#forget(consumer);
   }
 
   async #poll(consumer: string, waitMs: number, autoCommit: boolean): Promise<void> {
@@ -112,9 +116,11 @@ class Run {
     this.#polling.add(consumer);
     const cursor = this.#cursors.get(consumer) ?? '';
     const life = this.#life;
+    const left = this.#left.get(consumer);
     const work = this.#guard(async () => {
       const answer = await this.#t.poll('billing', consumer, { waitMs, autoCommit, cursor, max: 1 + this.#below(8) });
       if (life !== this.#life) return; // its process is gone, and so is its answer
+      if (left !== this.#left.get(consumer)) return; // who leaves gives up what his own poll still brings
       this.#touch(consumer);
       if (autoCommit) this.#settle();
       this.#take(consumer, answer);
