@@ -68,6 +68,13 @@ export interface ExtendResult extends ReceiptResult {
   readonly invisibleUntil?: number;
 }
 
+/** A message that is out, by where it lies and the lease it is out under. */
+interface Place {
+  readonly desk: Desk;
+  readonly offset: number;
+  readonly lease: number;
+}
+
 /** Filtered messages a receive may pass before it records that it did. */
 const UNRECORDED = 1000;
 
@@ -387,22 +394,22 @@ export class Leases {
 
   async #settle(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
     if (items.length === 0) return [];
-    // What is being given up at this moment is not extended any more, unless that fails.
-    for (const { topic, queueId, offset, action } of items) {
-      const queue = action === 'EXTEND' ? this.#core.state.topics.get(topic)?.queues[queueId] : undefined;
-      if (queue) await this.#desks.of(group, queue).leaving.get(offset);
-    }
-    const extended = items.flatMap(({ topic, queueId, offset, lease, action }) => {
-      const queue = action === 'EXTEND' ? this.#core.state.topics.get(topic)?.queues[queueId] : undefined;
-      const desk = queue && this.#desks.of(group, queue);
-      return desk?.entry(offset)?.lease === lease ? [{ desk, offset }] : [];
-    });
+    const extending = items.filter(({ action }) => action === 'EXTEND').flatMap((item) => this.#placeOf(group, item));
+    // What is being given up at this moment is not extended any more, unless that fails. Between the last look and the
+    // claim nothing may happen, not even an await of nothing: it would be claimed by both.
+    for (let decision = leaving(extending); decision; decision = leaving(extending)) await decision;
+    const extended = extending.filter(({ desk, offset, lease }) => desk.entry(offset)?.lease === lease);
     this.#desks.extending(group, extended, true);
     try {
       return await this.#decide(group, items);
     } finally {
       this.#desks.extending(group, extended, false);
     }
+  }
+
+  #placeOf(group: GroupState, { topic, queueId, offset, lease }: Settlement): Place[] {
+    const queue = this.#core.state.topics.get(topic)?.queues[queueId];
+    return queue ? [{ desk: this.#desks.of(group, queue), offset, lease }] : [];
   }
 
   async #decide(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
@@ -511,6 +518,15 @@ export class Leases {
 }
 
 const placeOf = (topic: number, queueId: number, offset: number): string => `${topic} ${queueId} ${offset}`;
+
+/** The decision about one of these that is being given up, if there is any. */
+function leaving(places: readonly Place[]): Promise<void> | undefined {
+  for (const { desk, offset } of places) {
+    const decision = desk.leaving.get(offset);
+    if (decision) return decision;
+  }
+  return undefined;
+}
 
 const known = (items: readonly (Receipt | undefined)[]): Receipt[] =>
   items.filter((item): item is Receipt => item !== undefined);

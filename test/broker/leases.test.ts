@@ -1030,6 +1030,27 @@ describe('nack and dead letters', () => {
     expect([...dead, ...later]).toEqual(['a']);
     if (dead.length > 0) expect(got).toEqual([]);
   });
+
+  test('at whatever moment it is extended, one that is about to be given up is extended or given up, not both', async () => {
+    const t = await shop({ maxAttempts: 0 });
+    const outcomes = new Set<boolean>();
+    for (let moment = 0; moment < 60; moment++) {
+      await t.send('orders', `m${moment}`);
+      const [handle] = handlesOf(await t.receive('billing', { invisibleMs: 1000 }));
+      await t.clock.advance(1001);
+      const dead = (await deadLetters(t)).length;
+      const receiving = t.receive();
+      for (let i = 0; i < moment; i++) await Promise.resolve();
+      const [result] = await t.rooms.leases.extend('billing', [{ receiptHandle: handle!, invisibleMs: 5000 }]);
+      await receiving;
+      await turn();
+      const extended = result!.error === undefined;
+      outcomes.add(extended);
+      expect([moment, (await deadLetters(t)).length - dead]).toEqual([moment, extended ? 0 : 1]);
+      if (extended) await ack(t, handle!);
+    }
+    expect(outcomes).toEqual(new Set([true, false]));
+  });
 });
 
 describe('ordered groups', () => {
