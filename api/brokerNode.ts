@@ -28,6 +28,7 @@ import { leaseHandlers } from './handlers/leases';
 import { messageHandlers } from './handlers/messages';
 import { offsetHandlers } from './handlers/offsets';
 import { retryHandlers } from './handlers/retries';
+import { scheduleHandlers } from './handlers/schedule';
 import { tagHandlers } from './handlers/tags';
 import { topicHandlers } from './handlers/topics';
 import { HttpServer } from './server';
@@ -168,6 +169,7 @@ export class BrokerNode implements Service {
         ...topicHandlers({ broker, defaultQueues: config.defaultQueues, registered: () => registrar.acknowledged() }),
         ...tagHandlers({ broker }),
         ...messageHandlers({ broker }),
+        ...scheduleHandlers({ broker }),
         ...groupHandlers({ broker }),
         ...consumerHandlers({ broker }),
         ...offsetHandlers({ broker }),

@@ -6,6 +6,7 @@
  */
 import { GantryError, type ErrorLocation } from '../src/base/errors';
 import { LIMITS } from '../src/base/limits';
+import { DELAY_LEVELS_MS } from '../src/broker/delayLevels';
 import { bodyBytes, type OutgoingMessage } from '../src/broker/message';
 import type { Operation } from './contract';
 import { decodeUtf8, parseJson } from './jsonText';
@@ -23,6 +24,9 @@ export interface RawMessageQuery {
   /** `name:value`, once per property. */
   readonly property?: readonly string[] | undefined;
   readonly messageGroup?: string | undefined;
+  readonly delayMs?: number | undefined;
+  readonly deliverAt?: number | undefined;
+  readonly delayLevel?: number | undefined;
 }
 
 /** A message as the contract's JSON describes it; its schema has been checked. */
@@ -37,6 +41,9 @@ export interface WireMessage {
   readonly messageGroup?: string;
   readonly messageId?: string;
   readonly queue?: { readonly broker: string; readonly queueId: number };
+  readonly delayMs?: number;
+  readonly deliverAt?: number;
+  readonly delayLevel?: number;
 }
 
 /** Where a message stands in the request; made into text only when something is wrong. */
@@ -170,6 +177,8 @@ export function fromWire(wire: WireMessage, index: number, line: number): Outgoi
     const fault = attributeFault(tag, keys, properties, messageGroup);
     if (fault) throw refused(place(index, line), fault);
   }
+  const late = delayFault(wire);
+  if (late) throw refused(place(index, line), late);
   return {
     body,
     text,
@@ -180,7 +189,31 @@ export function fromWire(wire: WireMessage, index: number, line: number): Outgoi
     messageGroup,
     messageId: wire.messageId,
     queue: wire.queue,
+    delayMs: delayOf(wire),
+    deliverAt: wire.deliverAt,
   };
+}
+
+/** What a message may say of when it becomes visible. */
+interface Delay {
+  readonly delayMs?: number | undefined;
+  readonly deliverAt?: number | undefined;
+  readonly delayLevel?: number | undefined;
+  readonly messageGroup?: string | undefined;
+}
+
+/** Milliseconds that it waits, if it says so. */
+const delayOf = ({ delayMs, delayLevel }: Delay): number | undefined =>
+  delayLevel === undefined ? delayMs : DELAY_LEVELS_MS[delayLevel - 1];
+
+function delayFault({ delayMs, deliverAt, delayLevel, messageGroup }: Delay): FieldFault | undefined {
+  if (delayMs === undefined && deliverAt === undefined && delayLevel === undefined) return undefined;
+  const fields = Object.entries({ delayMs, deliverAt, delayLevel }).flatMap(([name, value]) =>
+    value === undefined ? [] : name,
+  );
+  if (fields.length > 1) return { field: `/${fields[1]}`, detail: `stands beside ${fields[0]}: give one of them` };
+  if (messageGroup === undefined) return undefined;
+  return { field: `/${fields[0]}`, detail: 'does not go with messageGroup: later messages would overtake this one' };
 }
 
 function jsonBody({ bodyJson, contentType, bodyEncoding }: WireMessage, at: Place): string {
@@ -241,6 +274,8 @@ function readRaw(
   const properties = query.property && query.property.length > 0 ? readProperties(query.property) : undefined;
   const fault = attributeFault(tag, keys, properties, messageGroup);
   if (fault) throw refusedParameter(PARAMETERS[fault.field.split('/')[1]!] ?? 'property', fault.detail);
+  const late = delayFault(query);
+  if (late) throw refusedParameter(late.field.slice(1), late.detail);
   return {
     body: bytes,
     text,
@@ -251,6 +286,8 @@ function readRaw(
     messageGroup,
     messageId: undefined,
     queue: undefined,
+    delayMs: delayOf(query),
+    deliverAt: query.deliverAt,
   };
 }
 
@@ -270,12 +307,12 @@ function readProperties(pairs: readonly string[]): Record<string, string> {
   return properties;
 }
 
+const RAW_PARAMETERS = ['tag', 'key', 'property', 'messageGroup', 'delayMs', 'deliverAt', 'delayLevel'] as const;
+
 /** With JSON, the message says everything itself. */
 function refuseRawQuery(query: RawMessageQuery): void {
-  const { tag, key, property, messageGroup } = query;
-  if (tag === undefined && key === undefined && property === undefined && messageGroup === undefined) return;
-  const name =
-    tag !== undefined ? 'tag' : key !== undefined ? 'key' : property !== undefined ? 'property' : 'messageGroup';
+  const name = RAW_PARAMETERS.find((parameter) => query[parameter] !== undefined);
+  if (name === undefined) return;
   throw refusedParameter(name, 'describes a message sent as it is; in JSON it is a field of the message');
 }
 

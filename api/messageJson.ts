@@ -8,6 +8,7 @@ import type { LeasedDelivery } from '../src/broker/leases';
 import { decodeMessage, type StoredMessage } from '../src/broker/message';
 import { offsetMessageId } from '../src/broker/offsetMessageId';
 import type { Delivery } from '../src/broker/reader';
+import type { Scheduled } from '../src/broker/schedule';
 import { topicName } from './places';
 
 /** A message that its group gave up. */
@@ -57,28 +58,29 @@ export class MessageWriter {
     });
   }
 
+  /** A JSON array of messages that wait for their time. */
+  scheduled(waiting: readonly Scheduled[]): string {
+    return arrayOf(waiting, ({ record, due }) => {
+      const message = decodeMessage(record);
+      return `${this.#head(message.topic)},"messageId":"${hexOf(message.messageId)}"${contentOf(message)},"deliverTimestamp":${due}}`;
+    });
+  }
+
   /** All that every message has, without the brace at the end. */
   #open({ queue, queueOffset }: Delivery, message: StoredMessage, attempt: number): string {
-    const { tag, keys, properties, contentType, messageGroup, origin } = message;
+    const { origin, deliverTimestamp } = message;
     let json =
-      `${this.#head(queue.topic)}${queue.queueId},"queueOffset":${queueOffset}` +
+      `${this.#head(queue.topic)},"queueId":${queue.queueId},"queueOffset":${queueOffset}` +
       `,"messageId":"${hexOf(message.messageId)}","offsetMessageId":"${offsetMessageId(this.#idTag, message.position)}"` +
-      (message.text
-        ? `,"body":${JSON.stringify(message.body.toString('utf8'))}`
-        : `,"body":"${message.body.toString('base64')}","bodyEncoding":"BASE64"`);
-    if (contentType !== undefined) json += `,"contentType":${JSON.stringify(contentType)}`;
-    if (tag !== undefined) json += `,"tag":${JSON.stringify(tag)}`;
-    json += keys ? `,"keys":${JSON.stringify(keys)}` : ',"keys":[]';
-    json += properties ? `,"properties":${JSON.stringify(properties)}` : ',"properties":{}';
-    if (messageGroup !== undefined) json += `,"messageGroup":${JSON.stringify(messageGroup)}`;
-    json += `,"bornTimestamp":${message.bornTimestamp},"storeTimestamp":${message.storeTimestamp},"attempt":${attempt}`;
+      `${contentOf(message)},"attempt":${attempt}`;
+    if (deliverTimestamp !== undefined) json += `,"deliverTimestamp":${deliverTimestamp}`;
     return origin === undefined ? json : `${json},"origin":${this.#origin(origin)}`;
   }
 
   #head(topic: number): string {
     let head = this.#heads.get(topic);
     if (head === undefined) {
-      head = `{"topic":${JSON.stringify(topicName(this.#broker, topic))},"broker":${JSON.stringify(this.#broker.name)},"queueId":`;
+      head = `{"topic":${JSON.stringify(topicName(this.#broker, topic))},"broker":${JSON.stringify(this.#broker.name)}`;
       this.#heads.set(topic, head);
     }
     return head;
@@ -91,6 +93,20 @@ export class MessageWriter {
       `,"offsetMessageId":"${offsetMessageId(this.#idTag, position)}","storeTimestamp":${storeTimestamp}}`
     );
   }
+}
+
+/** What a message is wherever it lies: its content and its times. */
+function contentOf(message: StoredMessage): string {
+  const { tag, keys, properties, contentType, messageGroup } = message;
+  let json = message.text
+    ? `,"body":${JSON.stringify(message.body.toString('utf8'))}`
+    : `,"body":"${message.body.toString('base64')}","bodyEncoding":"BASE64"`;
+  if (contentType !== undefined) json += `,"contentType":${JSON.stringify(contentType)}`;
+  if (tag !== undefined) json += `,"tag":${JSON.stringify(tag)}`;
+  json += keys ? `,"keys":${JSON.stringify(keys)}` : ',"keys":[]';
+  json += properties ? `,"properties":${JSON.stringify(properties)}` : ',"properties":{}';
+  if (messageGroup !== undefined) json += `,"messageGroup":${JSON.stringify(messageGroup)}`;
+  return `${json},"bornTimestamp":${message.bornTimestamp},"storeTimestamp":${message.storeTimestamp}`;
 }
 
 function arrayOf<T>(items: readonly T[], write: (item: T) => string): string {

@@ -14,7 +14,7 @@ export function afterOf(cursor: string | undefined): string {
   } catch {
     // not one of ours: refused below
   }
-  throw foreign();
+  throw foreignCursor();
 }
 
 /** The number to go on behind; -1 for none. Throws CURSOR_INVALID. */
@@ -23,10 +23,10 @@ export function afterNumberOf(cursor: string | undefined): number {
   if (after === '') return -1;
   const number = Number(after);
   if (/^[0-9]{1,16}$/.test(after) && Number.isSafeInteger(number)) return number;
-  throw foreign();
+  throw foreignCursor();
 }
 
-function foreign(): GantryError {
+export function foreignCursor(): GantryError {
   return new GantryError('CURSOR_INVALID', 'the cursor is not one that this list answered: begin again without it', {
     errors: [{ parameter: 'cursor', in: 'query', detail: 'is not a cursor of this list' }],
   });

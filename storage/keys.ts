@@ -28,6 +28,9 @@
  *   'b' group(6) consumer                         JSON: a consumer of a broadcasting group
  *   'P' group(6) topic(6) queue(2) consumer       offset(8): its position
  *   'T' due(8) position(8)                        record: a message that waits for its time
+ *   'W' topic(6) due(8) position(8)               empty: a scheduled message, whose record is the row 'T' of the same numbers
+ *   'V' topic(6) messageId(16) position(8)        due(8): the same by its id
+ *   'w' topic(6)                                  count(8): scheduled messages of a topic
  *   'K' group(6) offset(8)                        record: a dead letter; its offset in %DLQ%group
  *   'c' group(6)                                  JSON: how many messages of a group wait or are dead
  *
@@ -148,6 +151,21 @@ export const tableKeys = {
     return key;
   },
   timersFrom: (due: number) => numbered('T', due),
+  scheduled(topic: number, due: number, position: number): Buffer {
+    const key = owned('W', topic, 16);
+    writeNumber(key, due, 7);
+    writeNumber(key, position, 15);
+    return key;
+  },
+  scheduledOf: (topic: number) => owned('W', topic, 0),
+  scheduledId(topic: number, messageId: Buffer, position: number): Buffer {
+    const key = owned('V', topic, 24);
+    messageId.copy(key, 7, 0, 16);
+    writeNumber(key, position, 23);
+    return key;
+  },
+  scheduledIdsOf: (topic: number) => owned('V', topic, 0),
+  scheduledCount: (topic: number) => owned('w', topic, 0),
   deadLetter(group: number, offset: number): Buffer {
     const key = owned('K', group, 8);
     writeNumber(key, offset, 7);

@@ -291,8 +291,12 @@ export interface paths {
          *     The body may be `application/json` (`{"messages":[…]}`, or one message as it is), `application/x-ndjson`
          *     (one message object per line, checked whole before anything is stored), or anything else but form types:
          *     then the body is the one message, `text/plain` as text and the rest as bytes, and `tag`, `key`,
-         *     `property` and `messageGroup` are taken from the query. With JSON and NDJSON these parameters are
-         *     refused.
+         *     `property`, `messageGroup` and its delay are taken from the query. With JSON and NDJSON these parameters
+         *     are refused.
+         *
+         *     A message with `delayMs`, `deliverAt` or `delayLevel` waits, at most 40 days, and takes its place in a
+         *     queue when its time has come, never before: until then its result has `deliverTimestamp` instead of
+         *     `queueId`, `queueOffset` and `offsetMessageId`. A time that is past is now. It needs a DELAY or MIXED topic.
          *
          *     If all messages were stored, the answer is 200; if each failed with the same code, it is that problem
          *     with `results`; else 207, and each entry says what became of it. 503 means that nothing was stored. 504
@@ -301,6 +305,63 @@ export interface paths {
          */
         post: operations["sendMessages"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/topics/{topic}/scheduled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic.
+                 * @example reminders
+                 */
+                topic: components["parameters"]["DelayTopic"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List messages that wait
+         * @description Lists the messages that are to be visible later, the next one first, a page at a time. A page without `cursor` is the last. Changes nothing.
+         */
+        get: operations["listScheduled"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/topics/{topic}/scheduled/{messageId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic.
+                 * @example reminders
+                 */
+                topic: components["parameters"]["DelayTopic"];
+                /**
+                 * @description messageId of a message that waits.
+                 * @example 7F00000104D22A6F9C310005A2B40D01
+                 */
+                messageId: components["parameters"]["ScheduledId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take a waiting message back
+         * @description A message that waits for its time is removed and never becomes visible. When its time has come it is 409 ALREADY_DELIVERED; one that never waited here, or was taken back already, is 404.
+         */
+        delete: operations["recallScheduled"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1396,6 +1457,21 @@ export interface components {
             messageId?: string;
             /** @description The queue to store the message in, instead of one chosen by the broker. */
             queue?: components["schemas"]["QueueSelector"];
+            /**
+             * Format: int64
+             * @description Milliseconds until the message becomes visible, at most 40 days; needs a DELAY or MIXED topic. At most one of delayMs, deliverAt and delayLevel.
+             */
+            delayMs?: number;
+            /**
+             * Format: int64
+             * @description When the message becomes visible, in milliseconds since 1970; what is past is now.
+             */
+            deliverAt?: number;
+            /**
+             * Format: int32
+             * @description RocketMQ’s delay level: 1 s, 5 s, 10 s, 30 s, 1 to 10 min, 20 min, 30 min, 1 h, 2 h.
+             */
+            delayLevel?: number;
         };
         /** @description A queue of the topic. */
         QueueSelector: {
@@ -1439,8 +1515,58 @@ export interface components {
              * @description When it was stored, in milliseconds since 1970.
              */
             storeTimestamp?: number;
+            /**
+             * Format: int64
+             * @description When it becomes visible, in milliseconds since 1970; only of a message that waits, which has no place in a queue yet.
+             */
+            deliverTimestamp?: number;
             /** @description Why it was not stored; present exactly with FAILED. */
             error?: components["schemas"]["Problem"];
+        };
+        /** @description One page of messages that wait. */
+        ScheduledList: {
+            /** @description The next one first. */
+            scheduled: components["schemas"]["ScheduledMessage"][];
+            /** @description Where to go on; absent on the last page. */
+            cursor?: string;
+        };
+        /** @description A message that waits for its time; it has no place in a queue yet. */
+        ScheduledMessage: {
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that keeps it. */
+            broker: string;
+            /** @description Id of the message, 32 hex digits. */
+            messageId: string;
+            /** @description The body as text, or as base64 when bodyEncoding is BASE64. */
+            body: string;
+            /** @description BASE64 when the body was sent as bytes or cannot be shown as text; absent for text. */
+            bodyEncoding?: string;
+            /** @description Media type that the sender gave. */
+            contentType?: string;
+            /** @description Tag of the message. */
+            tag?: string;
+            /** @description Business keys, empty when there are none. */
+            keys: string[];
+            /** @description Properties, empty when there are none. */
+            properties: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int64
+             * @description When the broker took the message in, in milliseconds since 1970.
+             */
+            bornTimestamp: number;
+            /**
+             * Format: int64
+             * @description When it was stored, in milliseconds since 1970.
+             */
+            storeTimestamp: number;
+            /**
+             * Format: int64
+             * @description When it becomes visible, in milliseconds since 1970.
+             */
+            deliverTimestamp: number;
         };
         /** @description A stored message. */
         Message: {
@@ -1493,6 +1619,11 @@ export interface components {
              * @description How often it is handed to this group, from 1.
              */
             attempt: number;
+            /**
+             * Format: int64
+             * @description When it was to become visible, in milliseconds since 1970; only of a message that had to wait.
+             */
+            deliverTimestamp?: number;
             /** @description Where it was first; only with retries and dead letters, which are copies. */
             origin?: components["schemas"]["Origin"];
         };
@@ -3023,7 +3154,7 @@ export interface components {
                  *       "type": "urn:gantry:problem:MESSAGE_TYPE_MISMATCH",
                  *       "title": "The message does not fit the topic’s type",
                  *       "status": 422,
-                 *       "detail": "topic orders is NORMAL: its messages have no messageGroup. Or create the topic with type MIXED.",
+                 *       "detail": "topic orders is NORMAL, and this message is FIFO: its messages have neither messageGroup nor delay, and need no transaction. Or create the topic with type MIXED.",
                  *       "instance": "/v1/topics/orders",
                  *       "code": "MESSAGE_TYPE_MISMATCH",
                  *       "retryable": false,
@@ -3194,6 +3325,16 @@ export interface components {
          * @example 0
          */
         QueueId: number;
+        /**
+         * @description Name of the topic.
+         * @example reminders
+         */
+        DelayTopic: string;
+        /**
+         * @description messageId of a message that waits.
+         * @example 7F00000104D22A6F9C310005A2B40D01
+         */
+        ScheduledId: string;
         /**
          * @description messageId or offsetMessageId of the message.
          * @example 7F00000104D22A6F9C310005A2B40001
@@ -4274,6 +4415,12 @@ export interface operations {
                 property?: string[];
                 /** @description messageGroup of a raw body, such as `customer-7`; needs a FIFO or MIXED topic. */
                 messageGroup?: string;
+                /** @description Milliseconds that a raw body waits; needs a DELAY or MIXED topic. */
+                delayMs?: number;
+                /** @description When a raw body becomes visible, in milliseconds since 1970; needs a DELAY or MIXED topic. */
+                deliverAt?: number;
+                /** @description RocketMQ’s delay level of a raw body, 1 (1 s) to 18 (2 h); needs a DELAY or MIXED topic. */
+                delayLevel?: number;
             };
             header?: {
                 /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
@@ -4362,7 +4509,7 @@ export interface operations {
                      *             "type": "urn:gantry:problem:MESSAGE_TYPE_MISMATCH",
                      *             "title": "The message does not fit the topic’s type",
                      *             "status": 422,
-                     *             "detail": "topic orders is NORMAL: its messages have no messageGroup. Or create the topic with type MIXED.",
+                     *             "detail": "topic orders is NORMAL, and this message is FIFO: its messages have neither messageGroup nor delay, and need no transaction. Or create the topic with type MIXED.",
                      *             "code": "MESSAGE_TYPE_MISMATCH",
                      *             "retryable": false,
                      *             "requestId": "req-01"
@@ -4385,6 +4532,112 @@ export interface operations {
             414: components["responses"]["UriTooLong"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    listScheduled: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How many entries at most.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `cursor` of the page before; valid on any node. */
+                cursor?: components["parameters"]["ListCursor"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic.
+                 * @example reminders
+                 */
+                topic: components["parameters"]["DelayTopic"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "scheduled": [
+                     *         {
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40D01",
+                     *           "topic": "reminders",
+                     *           "broker": "broker-a",
+                     *           "body": "cancel unpaid order 1001",
+                     *           "keys": [],
+                     *           "properties": {},
+                     *           "bornTimestamp": 1767261600998,
+                     *           "storeTimestamp": 1767261601000,
+                     *           "deliverTimestamp": 1767263400998
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ScheduledList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    recallScheduled: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic.
+                 * @example reminders
+                 */
+                topic: components["parameters"]["DelayTopic"];
+                /**
+                 * @description messageId of a message that waits.
+                 * @example 7F00000104D22A6F9C310005A2B40D01
+                 */
+                messageId: components["parameters"]["ScheduledId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            414: components["responses"]["UriTooLong"];
             429: components["responses"]["TooManyRequests"];
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];

@@ -70,16 +70,19 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
   };
 }
 
-/** The answer of nearly every send, without building objects for it. */
+/** The answer of nearly every send, without building objects for it. Nothing in it needs escaping but the names. */
 function allStored(topic: string, brokerName: string, { results }: SendAnswer): string {
-  const place = `,"topic":${JSON.stringify(topic)},"broker":${JSON.stringify(brokerName)},"queueId":`;
+  const place = `,"topic":${JSON.stringify(topic)},"broker":${JSON.stringify(brokerName)}`;
   let json = '{"results":[';
   for (let i = 0; i < results.length; i++) {
     const result = results[i]!;
     if (result.error) continue;
+    json += `${i === 0 ? '' : ','}{"status":"SEND_OK","messageId":"${result.messageId}"`;
     json +=
-      `${i === 0 ? '' : ','}{"status":"SEND_OK","messageId":"${result.messageId}","offsetMessageId":"${result.offsetMessageId}"` +
-      `${place}${result.queueId},"queueOffset":${result.queueOffset},"storeTimestamp":${result.storeTimestamp}}`;
+      result.deliverTimestamp === undefined
+        ? `,"offsetMessageId":"${result.offsetMessageId}"${place},"queueId":${result.queueId},"queueOffset":${result.queueOffset}`
+        : `${place},"deliverTimestamp":${result.deliverTimestamp}`;
+    json += `,"storeTimestamp":${result.storeTimestamp}}`;
   }
   return `${json}]}`;
 }

@@ -48,11 +48,13 @@ export const CODES = {
   OFFSET_MOVED: { title: 'The offset is outside the queue', retryable: false },
   OFFSET_BACKWARDS: { title: 'The offset is behind the committed one', retryable: false },
   LATE_ACK: { title: 'The message was handed out again since', retryable: false },
+  ALREADY_DELIVERED: { title: 'The message waits no more', retryable: false },
   IN_USE: { title: 'The resource is in use', retryable: false },
   IDEMPOTENCY_IN_PROGRESS: { title: 'The first call with this key still runs', retryable: true },
   PRECONDITION_FAILED: { title: 'The precondition does not hold', retryable: false },
   // well-formed, but against the configuration
   MESSAGE_TYPE_MISMATCH: { title: 'The message does not fit the topic’s type', retryable: false },
+  DELAY_TOO_LONG: { title: 'The delay is too long', retryable: false },
   TAG_NOT_DECLARED: { title: 'The topic takes declared tags only', retryable: false },
   IDEMPOTENCY_KEY_REUSED: { title: 'The Idempotency-Key was used for another content', retryable: false },
   REORDER_NOT_ALLOWED: { title: 'More queues would break the order', retryable: false },

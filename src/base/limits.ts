@@ -40,6 +40,10 @@ export const LIMITS = {
   pollMessages: 1000,
   /** Index entries one poll looks at before it answers with what it found, so that a sparse filter cannot hold a poll for seconds. */
   pollEntries: 10_000,
+  /** Longest wait of a scheduled message, milliseconds: 40 days (RocketMQ's TimerMessageStore promises 3). */
+  delayMs: 40 * 24 * 3_600_000,
+  /** Messages of one topic that wait for their time: each costs its own bytes and about 150 more on disk, none in memory. */
+  scheduledMessages: 10_000_000,
   /** Commands in one turn of the writer. */
   turnCommands: 1024,
   /** Bytes in one turn of the writer: the disk writes one part of a burst while the event loop prepares the next. */

@@ -17,7 +17,7 @@ import {
 import { deleteGroup, putGroup, type GroupChange } from './groupChanges';
 import { applyLease, applySettle, type LeaseOutcome, type SettleResult } from './leaseChanges';
 import { assignQueues, changeListeners, commitOffsets, resetOffsets, type OffsetResult } from './positionChanges';
-import { applySend, type SendOutcome } from './sends';
+import { applyRecall, applySend, type SendOutcome } from './sends';
 import { hourOf } from './idRuns';
 import type { BrokerState } from './state';
 import {
@@ -61,6 +61,7 @@ export interface Results {
   redrive: RedriveOutcome;
   dropDeadLetters: undefined;
   listeners: undefined;
+  recall: undefined;
 }
 
 export type Outcome<K extends Kind = Kind> = { readonly ok: Results[K] } | { readonly refused: GantryError };
@@ -92,6 +93,7 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     redrive: applyRedrive,
     dropDeadLetters,
     listeners: changeListeners,
+    recall: applyRecall,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

@@ -37,6 +37,7 @@ import { Reader } from './reader';
 import { ReadGate } from './readGate';
 import { Retention, type DiskSpace, type RetentionOptions } from './retention';
 import { Retries } from './retries';
+import { Schedule } from './schedule';
 import { Sender } from './sender';
 import { BrokerState } from './state';
 import { Tail } from './tail';
@@ -246,6 +247,7 @@ export class Rooms {
   readonly retries: Retries;
   readonly leases: Leases;
   readonly deadLetters: DeadLetters;
+  readonly schedule: Schedule;
   readonly #time: RunningTime;
   readonly #desks: LeaseDesks;
   readonly #timers: Timers;
@@ -304,7 +306,13 @@ export class Rooms {
     this.retries = new Retries(this.core, { answers, topics: this.topics, positions: this.positions });
     this.leases = new Leases(this.core, this.#desks, this.retries, secret);
     this.deadLetters = new DeadLetters(this.core, { tables, retries: this.retries, sender: this.sender, answers });
-    this.#timers = new Timers(this.core, tables);
+    this.#timers = new Timers(this.core, { tables, release: (record) => this.schedule.release(record) });
+    this.schedule = new Schedule(this.core, {
+      tables,
+      timers: this.#timers,
+      sender: this.sender,
+      lookup: this.lookup,
+    });
     this.#chores = this.#newChores(gate);
   }
 

@@ -32,6 +32,7 @@ export const KIND = {
   redrive: 18,
   dropDeadLetters: 19,
   listeners: 20,
+  recall: 21,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -196,6 +197,12 @@ export type Command =
     }
   /** Waiting messages become visible; `timers` are their due times and the positions they were written at. */
   | { readonly kind: 'fireTimers'; readonly timers: readonly (readonly [number, number])[]; readonly records: Buffer[] }
+  /** Scheduled messages are taken back: [due time, position, id in hex]. */
+  | {
+      readonly kind: 'recall';
+      readonly topic: number;
+      readonly messages: readonly (readonly [number, number, string])[];
+    }
   /** Dead letters are sent again; `offsets` are theirs in %DLQ%group. */
   | {
       readonly kind: 'redrive';

@@ -8,6 +8,7 @@ import { recordTime } from '../../storage/record';
 import type { Tables } from '../../storage/tables';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
+import { Turns } from '../base/turns';
 import { hexOf } from '../base/messageId';
 import type { Answers } from './answers';
 import { inCommands, type RedrivenItem } from './command';
@@ -91,7 +92,7 @@ export class DeadLetters {
   readonly #sender: Sender;
   readonly #answers: Answers;
   /** One call at a time changes a group's dead letters. */
-  readonly #turns = new WeakMap<GroupState, Promise<unknown>>();
+  readonly #turns = new Turns<GroupState>();
 
   constructor(core: Core, parts: { tables: Tables; retries: Retries; sender: Sender; answers: Answers }) {
     this.#core = core;
@@ -131,7 +132,7 @@ export class DeadLetters {
   async redrive(groupName: string, request: RedriveRequest, idempotencyKey?: string): Promise<Redriven> {
     const group = groupNamed(this.#core.state, groupName);
     if (!request.dryRun) this.#core.checkRoom();
-    return this.#inTurn(group, () => this.#redrive(group, request, idempotencyKey));
+    return this.#turns.run(group, () => this.#redrive(group, request, idempotencyKey));
   }
 
   async #redrive(group: GroupState, request: RedriveRequest, idempotencyKey: string | undefined): Promise<Redriven> {
@@ -265,7 +266,7 @@ export class DeadLetters {
   async expire(): Promise<void> {
     const before = this.#core.clock.now() - DEAD_LETTER_MS;
     for (const group of [...this.#core.state.groups.values()])
-      if (group.counts.dead > 0) await this.#inTurn(group, () => this.#expire(group, before));
+      if (group.counts.dead > 0) await this.#turns.run(group, () => this.#expire(group, before));
   }
 
   async #expire(group: GroupState, before: number): Promise<void> {
@@ -276,15 +277,6 @@ export class DeadLetters {
       old = offsets.length;
       if (old > 0) await this.#core.submit({ kind: 'dropDeadLetters', group: group.record.no, offsets });
     }
-  }
-
-  async #inTurn<T>(group: GroupState, work: () => Promise<T>): Promise<T> {
-    const mine = (this.#turns.get(group) ?? Promise.resolve()).then(work, work);
-    this.#turns.set(
-      group,
-      mine.catch(() => undefined),
-    );
-    return mine;
   }
 }
 

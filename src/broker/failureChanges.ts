@@ -5,7 +5,7 @@ import type { Applied, CommandOf, Outcome } from './apply';
 import { NO_MESSAGE, type FailedMessage, type RedrivenItem } from './command';
 import { groupOfRetryTopic } from './group';
 import { commitLowest, doneAlready, handedOutAgain } from './leaseChanges';
-import { messageQueueId, messageTopic } from './message';
+import { messageIdOf, messageQueueId, messageTopic } from './message';
 import { commitAll, ownerRefusal, type OffsetResult } from './positionChanges';
 import { answerBucketOf, storeMessage } from './sends';
 import type { Queue } from './queue';
@@ -101,7 +101,7 @@ function moveAway(
   return { outcome: 'DEAD_LETTER' };
 }
 
-/** The time of waiting messages has come. What belongs to a deleted group falls away. */
+/** The time of waiting messages has come. What belongs to a deleted group or topic falls away. */
 export function applyFireTimers(
   state: BrokerState,
   applied: Applied<CommandOf<'fireTimers'>>,
@@ -111,12 +111,14 @@ export function applyFireTimers(
   state.idRuns.begin();
   state.tail.put(index, [NO_MESSAGE, ...command.records]);
   command.timers.forEach(([due, position], i) => {
-    state.dropTimer(due, position);
     const record = command.records[i]!;
     const topic = state.topics.get(messageTopic(record));
+    const groupName = topic && groupOfRetryTopic(topic.record.name);
+    if (topic && groupName === undefined) state.unschedule(topic, due, position, messageIdOf(record));
+    else state.dropTimer(due, position);
     if (!topic?.queues[messageQueueId(record)]) return;
     storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
-    const group = state.groupsByName.get(groupOfRetryTopic(topic.record.name) ?? '');
+    const group = state.groupsByName.get(groupName ?? '');
     if (group) state.count(group, { waiting: -1 });
   });
   return { ok: undefined };

@@ -1,5 +1,6 @@
 /** A consumer group: what it reads, how, and where it began. Who its members are is soft state (consumers.ts). */
 import type { Allocation } from './allocation';
+import { DELAY_LEVELS_MS } from './delayLevels';
 import type { FilterSpec } from './filter';
 
 export type GroupMode = 'CLUSTERING' | 'BROADCASTING';
@@ -43,34 +44,13 @@ export interface Group {
   readonly startedAt: number;
 }
 
-const S = 1000;
-const M = 60 * S;
-const H = 60 * M;
-
 /** RocketMQ's: 16 retries, after 10 s, 30 s, 1 … 10 min, 20 min, 30 min, 1 h, 2 h (DefaultMQPushConsumer, MessageStoreConfig). */
 export const GROUP_DEFAULTS = {
   mode: 'CLUSTERING',
   allocation: 'AVG',
   ordered: false,
   maxAttempts: 16,
-  retryDelaysMs: [
-    10 * S,
-    30 * S,
-    M,
-    2 * M,
-    3 * M,
-    4 * M,
-    5 * M,
-    6 * M,
-    7 * M,
-    8 * M,
-    9 * M,
-    10 * M,
-    20 * M,
-    30 * M,
-    H,
-    2 * H,
-  ],
+  retryDelaysMs: DELAY_LEVELS_MS.slice(2),
   allowMultipleTopics: false,
 } as const;
 

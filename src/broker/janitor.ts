@@ -23,8 +23,13 @@ const RUN_STEPS = 200;
 
 /** Topics looked at per run while looking for orphans. */
 const ORPHAN_HOPS = 200;
-const SEGMENTS_END = tableKeys.family('q').lt;
-const DEAD_LETTERS_END = tableKeys.family('K').lt;
+/** Families that belong to topics, and all a deleted one may leave in them. */
+const OF_TOPICS = {
+  q: (topic: number) => tableKeys.segmentsOf(topic, 0).subarray(0, 7),
+  W: tableKeys.scheduledOf,
+  V: tableKeys.scheduledIdsOf,
+} as const;
+const OF_GROUPS = { K: tableKeys.deadLettersOf } as const;
 
 export class Janitor {
   readonly #state: BrokerState;
@@ -32,8 +37,10 @@ export class Janitor {
   readonly #tables: Tables;
   /** Up to which minimum a queue is clean, and its first segment that is left. */
   readonly #cleaned = new WeakMap<Queue, { readonly min: number; readonly from: number }>();
-  #orphansFrom: Buffer | undefined = tableKeys.family('q').gte;
-  #deadLettersFrom: Buffer | undefined = tableKeys.family('K').gte;
+  /** By family: how far it was gone through for rows of topics and groups that were deleted in an earlier life. */
+  readonly #orphansFrom = new Map(
+    [...Object.keys(OF_TOPICS), ...Object.keys(OF_GROUPS)].map((letter) => [letter, tableKeys.family(letter)]),
+  );
   /** How far the waiting messages were gone through for those whose topic went, once all these are in the tables. */
   #orphanedTimers: { readonly from: Buffer; readonly applied: number } | undefined;
   #idHour = 0;
@@ -126,37 +133,34 @@ export class Janitor {
     for (const [topic, deletedAt] of [...this.#state.deletedTopics]) {
       // A flush that began before the deletion may still bring rows of the topic.
       if (this.#steps <= 0 || this.#tables.applied < deletedAt) continue;
-      const start = tableKeys.segmentsOf(topic, 0).subarray(0, 7);
-      const step = await this.#deleteAll({ gte: start, lt: after(start) });
+      const step = await this.#deleteEach(Object.values(OF_TOPICS).map((start) => start(topic)));
       deleted += step.deleted;
       if (step.done) this.#state.deletedTopics.delete(topic);
     }
     return deleted;
   }
 
-  /** Once after a start: rows of topics that were deleted in an earlier life, found by hopping from topic to topic. */
+  /** Once after a start: rows of topics and groups that were deleted in an earlier life, found by hopping from one to the next. */
   async #findOrphans(): Promise<void> {
-    for (let hops = 0; this.#orphansFrom !== undefined && hops < ORPHAN_HOPS; hops++) {
-      const [row] = await this.#tables.scan({ gte: this.#orphansFrom, lt: SEGMENTS_END, limit: 1, keysOnly: true });
-      if (row === undefined) this.#orphansFrom = undefined;
-      else {
-        const topic = row.key.readUIntBE(1, 6);
-        if (!this.#state.topics.has(topic)) this.#noteOrphan(this.#state.deletedTopics, topic);
-        this.#orphansFrom = after(row.key.subarray(0, 7));
+    const { topics, groups, deletedTopics, deletedGroups } = this.#state;
+    for (const [letter, range] of [...this.#orphansFrom]) {
+      for (let hops = 0; this.#orphansFrom.has(letter) && hops < ORPHAN_HOPS; hops++) {
+        const [row] = await this.#tables.scan({ ...range, limit: 1, keysOnly: true });
+        if (!row) {
+          this.#orphansFrom.delete(letter);
+          continue;
+        }
+        const no = row.key.readUIntBE(1, 6);
+        if (letter in OF_GROUPS) this.#noteOrphan(groups, deletedGroups, no);
+        else this.#noteOrphan(topics, deletedTopics, no);
+        range.gte = after(row.key.subarray(0, 7));
       }
-    }
-    for (let hops = 0; this.#deadLettersFrom !== undefined && hops < ORPHAN_HOPS; hops++) {
-      const range = { gte: this.#deadLettersFrom, lt: DEAD_LETTERS_END };
-      const [row] = await this.#tables.scan({ ...range, limit: 1, keysOnly: true });
-      const group = row?.key.readUIntBE(1, 6);
-      if (group !== undefined && !this.#state.groups.has(group)) this.#noteOrphan(this.#state.deletedGroups, group);
-      this.#deadLettersFrom = row && after(row.key.subarray(0, 7));
     }
   }
 
   /** Of those that were deleted in this life more is known: from when on all their rows are in the tables. */
-  #noteOrphan(deleted: Map<number, number>, no: number): void {
-    if (!deleted.has(no)) deleted.set(no, 0);
+  #noteOrphan(alive: ReadonlyMap<number, unknown>, deleted: Map<number, number>, no: number): void {
+    if (!alive.has(no) && !deleted.has(no)) deleted.set(no, 0);
   }
 
   /** Dead letters of deleted groups. */
@@ -164,15 +168,14 @@ export class Janitor {
     let deleted = 0;
     for (const [group, deletedAt] of [...this.#state.deletedGroups]) {
       if (this.#steps <= 0 || this.#tables.applied < deletedAt) continue;
-      const start = tableKeys.deadLettersOf(group);
-      const step = await this.#deleteAll({ gte: start, lt: after(start) });
+      const step = await this.#deleteEach(Object.values(OF_GROUPS).map((start) => start(group)));
       deleted += step.deleted;
       if (step.done) this.#state.deletedGroups.delete(group);
     }
     return deleted;
   }
 
-  /** Messages that wait for a group that was deleted: all that wait are gone through once. */
+  /** Messages that wait for a group or topic that was deleted: all that wait are gone through once. */
   async #lostTimers(): Promise<number> {
     const { orphanedTimers, applied, topics } = this.#state;
     if (!this.#orphanedTimers && orphanedTimers.size > 0) {
@@ -191,6 +194,17 @@ export class Janitor {
       this.#orphanedTimers = last && { ...this.#orphanedTimers, from: behind(last.key) };
     }
     return deleted;
+  }
+
+  /** All rows whose keys begin with one of these. */
+  async #deleteEach(starts: readonly Buffer[]): Promise<{ deleted: number; done: boolean }> {
+    let deleted = 0;
+    for (const start of starts) {
+      const step = await this.#deleteAll({ gte: start, lt: after(start) });
+      deleted += step.deleted;
+      if (!step.done) return { deleted, done: false };
+    }
+    return { deleted, done: true };
   }
 
   async #deleteAll(range: Range): Promise<{ deleted: number; done: boolean }> {

@@ -91,6 +91,10 @@ async function loadTopics(
     const tag = { tag: utf8From(key, 7), count: readNumber(value, 0), lastTime: readNumber(value, 8) };
     state.topics.get(key.readUIntBE(1, 6))?.seen.restore(tag);
   }
+  for (const { key, value } of await rowsOf(state, tables, 'w')) {
+    const topic = state.topics.get(key.readUIntBE(1, 6));
+    if (topic) topic.scheduled = readNumber(value, 0);
+  }
   for (const { value } of await rowsOf(state, tables, 'x')) {
     const tombstone = parseJson<Tombstone>(value);
     state.tombstones.set(tombstone.name, tombstone);

@@ -26,6 +26,10 @@ export interface OutgoingMessage {
   /** 32 hex digits chosen by the sender; otherwise one is made. */
   readonly messageId?: string | undefined;
   readonly queue?: { readonly broker: string; readonly queueId: number } | undefined;
+  /** Milliseconds until it becomes visible. */
+  readonly delayMs?: number | undefined;
+  /** Instead: when it becomes visible, milliseconds since 1970. */
+  readonly deliverAt?: number | undefined;
 }
 
 /** What is neither at a fixed place nor the body. One letter per field, because it is stored with every message. */
@@ -41,6 +45,10 @@ interface Meta {
   o?: StoredOrigin;
   /** Why it was given back, in the consumer's words. */
   r?: string;
+  /** When it is, or was, to become visible. */
+  d?: number;
+  /** Of a committed transaction: position and time of its half message. */
+  x?: readonly [number, number];
 }
 
 /** [topic, queueId, queueOffset, position, storeTime] of the message that a copy was made of. */
@@ -65,8 +73,8 @@ export interface KeyedSend {
   readonly items: readonly (number | StoredAnswer)[];
 }
 
-/** A stored item's answer as it is remembered: [messageId hex, queueId, queueOffset, position, storeTime]. */
-export type StoredAnswer = readonly [string, number, number, number, number];
+/** A stored item's answer as it is remembered: [messageId hex, queueId, queueOffset, position, storeTime, when it is due if it waits]. */
+export type StoredAnswer = readonly [string, number, number, number, number, number?];
 
 const TOPIC = RECORD_HEADER_BYTES;
 const QUEUE = TOPIC + 6;
@@ -81,6 +89,7 @@ const FIXED = META_BYTES + 4;
 
 const FLAG_TEXT = 1;
 const FLAG_KEYED = 2;
+const FLAG_SCHEDULED = 4;
 
 export interface Addressed {
   topic: number;
@@ -89,12 +98,14 @@ export interface Addressed {
   messageId: Buffer;
   bornTimestamp: number;
   keyed?: KeyedSend | undefined;
+  /** It waits until then, milliseconds since 1970. */
+  due?: number | undefined;
 }
 
 /** A record with its header still empty (the journal fills it in when it knows the position). */
 export function encodeMessage(message: OutgoingMessage, to: Addressed): Buffer {
   const { body, tag } = message;
-  const meta = metaText(message, to.keyed);
+  const meta = metaText(message, to);
   const tagBytes = tag === undefined ? 0 : Buffer.byteLength(tag);
   const metaBytes = Buffer.byteLength(meta);
   const bytes = bodyBytes(body);
@@ -102,7 +113,8 @@ export function encodeMessage(message: OutgoingMessage, to: Addressed): Buffer {
   const record = Buffer.allocUnsafe(bodyAt + bytes);
   record.writeUIntBE(to.topic, TOPIC, 6);
   record.writeUInt16BE(to.queueId, QUEUE);
-  record[FLAGS] = (message.text ? FLAG_TEXT : 0) | (to.keyed ? FLAG_KEYED : 0);
+  record[FLAGS] =
+    (message.text ? FLAG_TEXT : 0) | (to.keyed ? FLAG_KEYED : 0) | (to.due === undefined ? 0 : FLAG_SCHEDULED);
   to.messageId.copy(record, ID);
   writeNumber(record, to.bornTimestamp, BORN);
   record.writeInt32BE(tag === undefined ? 0 : tagHash(tag), TAG_HASH);
@@ -121,15 +133,17 @@ export function encodeMessage(message: OutgoingMessage, to: Addressed): Buffer {
 export const bodyBytes = (body: Buffer | string): number =>
   typeof body === 'string' ? Buffer.byteLength(body) : body.length;
 
-function metaText(message: OutgoingMessage, keyed: KeyedSend | undefined): string {
+function metaText(message: OutgoingMessage, { keyed, due }: Addressed): string {
   const { keys, properties, contentType, messageGroup } = message;
-  if (!keys && !properties && contentType === undefined && messageGroup === undefined && !keyed) return '';
+  const plain = contentType === undefined && messageGroup === undefined && due === undefined;
+  if (plain && !keys && !properties && !keyed) return '';
   const meta: Meta = {};
   if (keys) meta.k = keys;
   if (properties) meta.p = properties;
   if (contentType !== undefined) meta.c = contentType;
   if (messageGroup !== undefined) meta.g = messageGroup;
   if (keyed) meta.a = keyed;
+  if (due !== undefined) meta.d = due;
   return JSON.stringify(meta);
 }
 
@@ -144,21 +158,44 @@ export interface Copied {
 
 /** Another record with the same message for another queue: id, times of birth, tag, keys and body stay. */
 export function copyMessage(record: Buffer, to: Copied): Buffer {
-  const { a: _, ...rest } = readMeta(record) ?? {};
   const { topic, queueId, queueOffset, position, storeTimestamp } = to.origin;
-  const meta: Meta = { ...rest, o: [topic, queueId, queueOffset, position, storeTimestamp] };
+  const meta: Meta = { ...readMeta(record), o: [topic, queueId, queueOffset, position, storeTimestamp] };
   delete meta.n;
   delete meta.r;
   if (to.attempt > 1) meta.n = to.attempt;
   if (to.reason !== undefined) meta.r = to.reason;
-  const text = Buffer.from(JSON.stringify(meta), 'utf8');
+  return rewrite(record, to, meta);
+}
+
+/** A half message's place and time, as the message says it when it is committed. */
+export interface Prepared {
+  readonly position: number;
+  readonly timestamp: number;
+}
+
+/** A message that waited, or was prepared, as it becomes visible in a queue of its topic. */
+export function releaseMessage(record: Buffer, queueId: number, prepared?: Prepared): Buffer {
+  const to = { topic: messageTopic(record), queueId };
+  if (prepared) return rewrite(record, to, { ...readMeta(record), x: [prepared.position, prepared.timestamp] });
+  if ((record[FLAGS]! & FLAG_KEYED) !== 0) return rewrite(record, to, readMeta(record) ?? {});
+  const released = Buffer.from(record);
+  released.writeUInt16BE(queueId, QUEUE);
+  released[FLAGS] = record[FLAGS]! & ~FLAG_SCHEDULED;
+  return released;
+}
+
+/** The same message with another place and meta; what was said of the request it came with stays behind. */
+function rewrite(record: Buffer, to: { readonly topic: number; readonly queueId: number }, meta: Meta): Buffer {
+  const { a: _, ...kept } = meta;
+  const text = Object.keys(kept).length === 0 ? '' : JSON.stringify(kept);
+  const metaBytes = Buffer.from(text, 'utf8');
   const tagEnd = FIXED + record.readUInt16BE(TAG_BYTES);
   const body = record.subarray(tagEnd + record.readUInt32BE(META_BYTES));
-  const copy = Buffer.concat([record.subarray(0, tagEnd), text, body]);
+  const copy = Buffer.concat([record.subarray(0, tagEnd), metaBytes, body]);
   copy.writeUIntBE(to.topic, TOPIC, 6);
   copy.writeUInt16BE(to.queueId, QUEUE);
-  copy[FLAGS] = record[FLAGS]! & ~FLAG_KEYED;
-  copy.writeUInt32BE(text.length, META_BYTES);
+  copy[FLAGS] = record[FLAGS]! & ~FLAG_KEYED & ~FLAG_SCHEDULED;
+  copy.writeUInt32BE(metaBytes.length, META_BYTES);
   return copy;
 }
 
@@ -191,6 +228,11 @@ export function keyedSendOf(record: Buffer): KeyedSend | undefined {
   return (record[FLAGS]! & FLAG_KEYED) === 0 ? undefined : readMeta(record)?.a;
 }
 
+/** When a message becomes visible that is to wait (milliseconds since 1970), or undefined. */
+export function dueOf(record: Buffer): number | undefined {
+  return (record[FLAGS]! & FLAG_SCHEDULED) === 0 ? undefined : readMeta(record)?.d;
+}
+
 /** A stored message, read out of its record. */
 export interface StoredMessage {
   readonly topic: number;
@@ -209,6 +251,10 @@ export interface StoredMessage {
   readonly attempt: number;
   readonly origin: Origin | undefined;
   readonly reason: string | undefined;
+  /** When it was to become visible, if it had to wait. */
+  readonly deliverTimestamp: number | undefined;
+  /** Its half message, if it was sent in a transaction. */
+  readonly prepared: Prepared | undefined;
 }
 
 function readOrigin(stored: StoredOrigin | undefined): Origin | undefined {
@@ -237,5 +283,7 @@ export function decodeMessage(record: Buffer): StoredMessage {
     attempt: meta?.n ?? 1,
     origin: readOrigin(meta?.o),
     reason: meta?.r,
+    deliverTimestamp: meta?.d,
+    prepared: meta?.x && { position: meta.x[0], timestamp: meta.x[1] },
   };
 }

@@ -18,16 +18,27 @@ import type { KeyedAnswer } from './sends';
 import type { TopicState } from './state';
 import { refusalOf, writable, type Topic } from './topic';
 
-export type SendResult =
-  | {
-      readonly messageId: string;
-      readonly offsetMessageId: string;
-      readonly queueId: number;
-      readonly queueOffset: number;
-      readonly storeTimestamp: number;
-      readonly error?: undefined;
-    }
-  | { readonly error: GantryError };
+export type SendResult = StoredResult | ScheduledResult | { readonly error: GantryError };
+
+/** It can be read. */
+export interface StoredResult {
+  readonly messageId: string;
+  readonly offsetMessageId: string;
+  readonly queueId: number;
+  readonly queueOffset: number;
+  readonly storeTimestamp: number;
+  readonly deliverTimestamp?: undefined;
+  readonly error?: undefined;
+}
+
+/** It is stored, and has a place in a queue when its time has come. */
+export interface ScheduledResult {
+  readonly messageId: string;
+  readonly storeTimestamp: number;
+  /** When it becomes visible, milliseconds since 1970. */
+  readonly deliverTimestamp: number;
+  readonly error?: undefined;
+}
 
 export interface SendAnswer {
   readonly results: SendResult[];
@@ -78,7 +89,7 @@ export class Sender {
     let shared = -1;
     let accepted = 0;
     const items = messages.map((message) => {
-      const refusal = refusalOf(topic.record, message, topic.declared);
+      const refusal = refusalOf(topic.record, message, topic.declared) ?? this.#delayRefusal(topic, message);
       if (refusal) return refusal;
       let queueId: number | GantryError;
       if (message.queue !== undefined) queueId = this.#pinned(topic, message.queue);
@@ -88,6 +99,20 @@ export class Sender {
       return queueId;
     });
     return { items, accepted };
+  }
+
+  #delayRefusal(topic: TopicState, message: OutgoingMessage): GantryError | undefined {
+    const now = this.#core.clock.now();
+    const due = dueAt(message, now);
+    if (due === undefined) return undefined;
+    if (due - now > LIMITS.delayMs) {
+      return new GantryError('DELAY_TOO_LONG', 'a message waits at most 40 days: send it again later');
+    }
+    if (topic.scheduled < LIMITS.scheduledMessages) return undefined;
+    return new GantryError(
+      'LIMIT_EXCEEDED',
+      `${topic.scheduled} messages of topic ${topic.record.name} wait for their time already: recall some, or use another topic`,
+    );
   }
 
   #nextQueue(topic: TopicState): number {
@@ -134,12 +159,15 @@ export class Sender {
     const ids = this.#ids.write(plan.accepted);
     const bornTimestamp = this.#core.clock.now();
     const records: Buffer[] = [];
+    const dues: (number | undefined)[] = [];
     for (let i = 0; i < messages.length; i++) {
       const queueId = plan.items[i]!;
       if (typeof queueId !== 'number') continue;
       const message = messages[i]!;
       const at = records.length * MESSAGE_ID_BYTES;
       if (message.messageId !== undefined) ids.write(message.messageId, at, 'hex');
+      const due = dueAt(message, bornTimestamp);
+      dues.push(due);
       records.push(
         encodeMessage(message, {
           topic: topic.record.no,
@@ -147,27 +175,31 @@ export class Sender {
           messageId: ids.subarray(at, at + MESSAGE_ID_BYTES),
           bornTimestamp,
           keyed: records.length === 0 ? keyed : undefined,
+          due,
         }),
       );
     }
     const outcome = await this.#core.submit({ kind: 'send', topic: topic.record.no, records });
-    return this.#results(plan, ids, outcome);
+    return this.#results(plan, ids, dues, outcome);
   }
 
-  #results(plan: Plan, ids: Buffer, outcome: SendOutcome): SendResult[] {
-    let ordinal = 0;
+  #results(plan: Plan, ids: Buffer, dues: readonly (number | undefined)[], outcome: SendOutcome): SendResult[] {
+    const storeTimestamp = outcome.time;
+    let next = 0;
     return plan.items.map((queueId): SendResult => {
       if (typeof queueId !== 'number') return { error: queueId };
+      const ordinal = next++;
       const at = ordinal * MESSAGE_ID_BYTES;
-      const result = {
-        messageId: hexOf(ids.subarray(at, at + MESSAGE_ID_BYTES)),
+      const messageId = hexOf(ids.subarray(at, at + MESSAGE_ID_BYTES));
+      const deliverTimestamp = dues[ordinal];
+      if (deliverTimestamp !== undefined) return { messageId, storeTimestamp, deliverTimestamp };
+      return {
+        messageId,
         offsetMessageId: offsetMessageId(this.#core.idTag, positionOf(outcome.index, ordinal)),
         queueId,
         queueOffset: outcome.offsets[ordinal]!,
-        storeTimestamp: outcome.time,
+        storeTimestamp,
       };
-      ordinal++;
-      return result;
     });
   }
 
@@ -224,7 +256,8 @@ export class Sender {
     return { results, replayed: open.length === 0 };
   }
 
-  #replay([messageId, queueId, queueOffset, position, storeTimestamp]: StoredAnswer): SendResult {
+  #replay([messageId, queueId, queueOffset, position, storeTimestamp, deliverTimestamp]: StoredAnswer): SendResult {
+    if (deliverTimestamp !== undefined) return { messageId, storeTimestamp, deliverTimestamp };
     return {
       messageId,
       offsetMessageId: offsetMessageId(this.#core.idTag, position),
@@ -233,6 +266,12 @@ export class Sender {
       storeTimestamp,
     };
   }
+}
+
+/** When a message becomes visible that is to wait, milliseconds since 1970; undefined: at once. What is past is now. */
+function dueAt({ delayMs, deliverAt }: OutgoingMessage, now: number): number | undefined {
+  const due = deliverAt ?? (delayMs === undefined ? undefined : now + delayMs);
+  return due !== undefined && due > now ? due : undefined;
 }
 
 /** The same content is the same bodies with the same attributes in the same order, however the request was written. */

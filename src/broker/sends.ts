@@ -4,6 +4,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
 import {
+  dueOf,
   keyedSendOf,
   messageGroupHashOf,
   messageIdOf,
@@ -18,7 +19,7 @@ import type { Queue } from './queue';
 import { json, type BrokerState, type TopicState } from './state';
 
 export interface SendOutcome {
-  /** Queue offset of each record, in order. */
+  /** Queue offset of each record, in order; -1: it waits for its time. */
   readonly offsets: number[];
   readonly index: number;
   readonly time: number;
@@ -33,6 +34,9 @@ export interface KeyedAnswer {
 }
 
 export const answerBucketOf = (time: number): number => Math.floor(time / LIMITS.idempotencyMs);
+
+/** Instead of a queue offset: the message becomes visible later. */
+const WAITS = -1;
 
 export function applySend(
   state: BrokerState,
@@ -50,7 +54,14 @@ export function applySend(
   const offsets = new Array<number>(records.length);
   state.idRuns.begin();
   for (let ordinal = 0; ordinal < records.length; ordinal++) {
-    offsets[ordinal] = storeMessage(state, topic, records[ordinal]!, positionOf(index, ordinal), time, touched);
+    const record = records[ordinal]!;
+    const due = dueOf(record);
+    if (due === undefined) {
+      offsets[ordinal] = storeMessage(state, topic, record, positionOf(index, ordinal), time, touched);
+    } else {
+      state.schedule(topic, due, positionOf(index, ordinal), record);
+      offsets[ordinal] = WAITS;
+    }
   }
   state.tail.put(index, records);
   const keyed = keyedSendOf(records[0]!);
@@ -83,6 +94,14 @@ export function storeMessage(
   return offset;
 }
 
+/** What was to be visible later never is. */
+export function applyRecall(state: BrokerState, { command }: Applied<CommandOf<'recall'>>): Outcome<'recall'> {
+  const topic = state.topics.get(command.topic);
+  if (!topic) return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
+  for (const [due, position, id] of command.messages) state.unschedule(topic, due, position, Buffer.from(id, 'hex'));
+  return { ok: undefined };
+}
+
 function countTag(state: BrokerState, topic: TopicState, tag: string, time: number): void {
   const before = topic.seen.size;
   const gone = topic.seen.count(tag, time);
@@ -104,7 +123,9 @@ function rememberAnswer(
     if (typeof item !== 'number') return item;
     if (item < 0) return null;
     const record = records[item]!;
-    return [hexOf(messageIdOf(record)), messageQueueId(record), offsets[item]!, positionOf(index, item), time];
+    const due = dueOf(record);
+    const place = [hexOf(messageIdOf(record)), messageQueueId(record), offsets[item]!, positionOf(index, item), time];
+    return (due === undefined ? place : [...place, due]) as unknown as StoredAnswer;
   });
   const answer: KeyedAnswer = { content: keyed.content, time, items };
   state.overlay.put(tableKeys.answer(answerBucketOf(time), Buffer.from(keyed.key, 'base64')), json(answer));

@@ -9,6 +9,7 @@ import type { Identity, QueueOffset } from './command';
 import { retryTopicOf, type Group } from './group';
 import { IdRuns } from './idRuns';
 import { LeaseQueue, type LeaseEntry } from './leaseQueue';
+import { messageIdOf } from './message';
 import { Overlay } from './overlay';
 import type { Queue } from './queue';
 import type { DeclaredTag, SeenTag } from './tags';
@@ -22,6 +23,8 @@ export interface TopicState {
   readonly queues: Queue[];
   readonly declared: Map<string, DeclaredTag>;
   readonly seen: SeenTags;
+  /** Messages that wait for their time. */
+  scheduled: number;
   /** Since this process started, for the metrics; not part of the state machine. */
   readonly traffic: { messagesIn: number; bytesIn: number };
 }
@@ -83,7 +86,7 @@ export const topicOfQueueNumber = (number: number): number => Math.floor(number 
 export const queueIdOfNumber = (number: number): number => number % 0x10000;
 
 /** Families that are loaded whole at start; their rows are counted so that a missing one is noticed. */
-export type Family = 't' | 'x' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c';
+export type Family = 't' | 'x' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w';
 
 export class BrokerState {
   readonly topics = new Map<number, TopicState>();
@@ -96,7 +99,7 @@ export class BrokerState {
   readonly tail: Tail;
   readonly counts: Record<Family, number> = {
     ...{ t: 0, x: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
-    ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0 },
+    ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0, w: 0 },
   };
   readonly marks: Marks = { journalHead: 1, idHour: 0, answerBucket: 0, time: 0, epoch: 0 };
   identity: Identity | undefined;
@@ -111,7 +114,7 @@ export class BrokerState {
   newTimers: [number, number][] = [];
   /** Names of topics that went since somebody looked: the NameServers are to hear of it. */
   goneTopics: string[] = [];
-  /** Topics of retries that went while messages waited for them: the janitor deletes these. */
+  /** Topics that went while messages waited for them: the janitor deletes these. */
   readonly orphanedTimers = new Set<number>();
   /** Groups whose dead letters the janitor has still to delete, and the command that deleted them. */
   readonly deletedGroups = new Map<number, number>();
@@ -140,6 +143,10 @@ export class BrokerState {
     for (const tag of topic.declared.keys()) this.dropDeclaredTag(topic, tag);
     for (const { tag } of topic.seen.list()) this.dropSeenTag(record.no, tag);
     for (const queue of topic.queues) this.#dropQueue(queue);
+    if (topic.scheduled > 0) {
+      this.orphanedTimers.add(record.no);
+      this.#countScheduled(topic, -topic.scheduled);
+    }
     this.deletedTopics.set(record.no, index);
     if (!this.tombstones.has(tombstone.name)) this.counts.x++;
     this.tombstones.set(tombstone.name, tombstone);
@@ -319,6 +326,33 @@ export class BrokerState {
     this.overlay.delete(tableKeys.timer(due, position));
   }
 
+  /** A message that a sender wants to be visible later. */
+  schedule(topic: TopicState, due: number, position: number, record: Buffer): void {
+    const { no } = topic.record;
+    this.putTimer(due, position, record);
+    this.overlay.put(tableKeys.scheduled(no, due, position), Buffer.alloc(0));
+    this.overlay.put(tableKeys.scheduledId(no, messageIdOf(record), position), numberValue(due));
+    this.#countScheduled(topic, 1);
+  }
+
+  /** It waits no more; its timer goes, too. */
+  unschedule(topic: TopicState, due: number, position: number, messageId: Buffer): void {
+    const { no } = topic.record;
+    this.dropTimer(due, position);
+    this.overlay.delete(tableKeys.scheduled(no, due, position));
+    this.overlay.delete(tableKeys.scheduledId(no, messageId, position));
+    this.#countScheduled(topic, -1);
+  }
+
+  #countScheduled(topic: TopicState, change: number): void {
+    const key = tableKeys.scheduledCount(topic.record.no);
+    if (topic.scheduled === 0) this.counts.w++;
+    topic.scheduled += change;
+    if (topic.scheduled > 0) return this.overlay.put(key, numberValue(topic.scheduled));
+    this.counts.w--;
+    this.overlay.delete(key);
+  }
+
   putDeadLetter(group: GroupState, offset: number, record: Buffer): void {
     this.overlay.put(tableKeys.deadLetter(group.record.no, offset), record);
   }
@@ -396,7 +430,14 @@ export class BrokerState {
   }
 
   newTopicState(record: Topic): TopicState {
-    return { record, queues: [], declared: new Map(), seen: new SeenTags(), traffic: { messagesIn: 0, bytesIn: 0 } };
+    return {
+      record,
+      queues: [],
+      declared: new Map(),
+      seen: new SeenTags(),
+      scheduled: 0,
+      traffic: { messagesIn: 0, bytesIn: 0 },
+    };
   }
 
   newGroupState(record: Group): GroupState {

@@ -89,25 +89,56 @@ export class Timers {
   readonly #tables: Tables;
   readonly #clock: Clock;
   readonly #windowKeys: number;
+  readonly #release: (record: Buffer) => Buffer;
+  /** Positions of those whose time has come, until they are visible; and of those that are being taken back. */
+  readonly #firing = new Set<number>();
+  readonly #withdrawn = new Set<number>();
   readonly #window = new Window();
   /** All that wait up to this time, exclusive, stand in the window. */
   #horizon = 0;
+  #firstFiring = Infinity;
   #shrinkAt: number;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
   #stopped = false;
 
-  constructor(core: Core, tables: Tables, windowKeys = WINDOW_KEYS) {
+  /** `release` answers a waiting record as it becomes visible, in bytes of its own. */
+  constructor(
+    core: Core,
+    parts: { tables: Tables; release: (record: Buffer) => Buffer; windowKeys?: number | undefined },
+  ) {
     this.#core = core;
-    this.#tables = tables;
-    this.#windowKeys = windowKeys;
-    this.#shrinkAt = 2 * windowKeys;
+    this.#tables = parts.tables;
+    this.#release = parts.release;
+    this.#windowKeys = parts.windowKeys ?? WINDOW_KEYS;
+    this.#shrinkAt = 2 * this.#windowKeys;
     this.#clock = core.clock;
   }
 
   /** Keys that stand in memory. */
   get inMemory(): number {
     return this.#window.size;
+  }
+
+  /** Nothing waits for an earlier time, milliseconds since 1970. */
+  get from(): number {
+    return Math.min(this.#firstFiring, this.#window.first, this.#horizon);
+  }
+
+  /** Takes a waiting message back while `work` removes it; false when its time has come. */
+  async withdraw(due: number, position: number, work: () => Promise<void>): Promise<boolean> {
+    if (this.#firing.has(position)) return false;
+    this.#withdrawn.add(position);
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      if (due < this.#horizon) this.#window.add({ due, position });
+      this.#arm();
+      throw error;
+    } finally {
+      this.#withdrawn.delete(position);
+    }
   }
 
   start(): void {
@@ -160,9 +191,8 @@ export class Timers {
 
   async #fire(): Promise<void> {
     while (!this.#stopped) {
-      const due: Waiting[] = [];
       const now = this.#clock.now();
-      while (due.length < FIRED_AT_ONCE && this.#window.first <= now) due.push(this.#window.take()!);
+      const due = this.#takeDue(now);
       try {
         if (due.length > 0) await this.#fireAll(due.sort(inOrder));
         else if (this.#window.size === 0 && this.#horizon <= now + WINDOW_MS / 2) await this.#fill(now);
@@ -170,8 +200,23 @@ export class Timers {
       } catch (error) {
         for (const waiting of due) this.#window.add(waiting);
         throw error;
+      } finally {
+        this.#firing.clear();
+        this.#firstFiring = Infinity;
       }
     }
+  }
+
+  #takeDue(now: number): Waiting[] {
+    const due: Waiting[] = [];
+    this.#firstFiring = this.#window.first;
+    while (due.length < FIRED_AT_ONCE && this.#window.first <= now) {
+      const waiting = this.#window.take()!;
+      if (this.#withdrawn.has(waiting.position)) continue;
+      this.#firing.add(waiting.position);
+      due.push(waiting);
+    }
+    return due;
   }
 
   /** What came since the window was filled must not outgrow it: the later ones are read when it is their turn. */
@@ -225,9 +270,9 @@ export class Timers {
       const found = await this.#records(part);
       for (let i = 0; i < part.length; i++) {
         const record = found[i];
-        if (!record) continue; // fired already, or its group was deleted
+        if (!record) continue; // fired already, taken back, or its group or topic was deleted
         timers.push([part[i]!.due, part[i]!.position]);
-        records.push(Buffer.from(record)); // sealed anew: the row's bytes are still read by others
+        records.push(this.#release(record)); // sealed anew: the row's bytes are still read by others
         bytes += record.length;
         if (bytes < LIMITS.batchBytes) continue;
         await this.#core.submit({ kind: 'fireTimers', timers, records });

@@ -78,16 +78,24 @@ export function growPartitions(partitions: readonly Partition[], broker: string,
   return grown;
 }
 
+export type MessageType = Exclude<TopicType, 'MIXED'>;
+
+/** What kind of message it is; one that is prepared in a transaction is TRANSACTION, whatever it says itself. */
+export function typeOf({ messageGroup, delayMs, deliverAt }: Partial<OutgoingMessage>): MessageType {
+  if (delayMs !== undefined || deliverAt !== undefined) return 'DELAY';
+  return messageGroup === undefined ? 'NORMAL' : 'FIFO';
+}
+
 /**
  * What speaks against storing this message in this topic, or undefined (RocketMQ's DefaultTopicMessageTypeValidator,
- * enforced for every sender here). A message is FIFO when it has a messageGroup, else NORMAL.
+ * enforced for every sender here).
  */
 export function refusalOf(
   topic: Topic,
-  message: OutgoingMessage,
+  message: Pick<OutgoingMessage, 'tag' | 'messageGroup' | 'delayMs' | 'deliverAt'>,
   declared: ReadonlyMap<string, unknown>,
+  type = typeOf(message),
 ): GantryError | undefined {
-  const type = message.messageGroup === undefined ? 'NORMAL' : 'FIFO';
   if (topic.type !== 'MIXED' && topic.type !== type) {
     return new GantryError('MESSAGE_TYPE_MISMATCH', `${typeAdvice(topic, type)} Or create the topic with type MIXED.`);
   }
@@ -100,8 +108,13 @@ export function refusalOf(
   return undefined;
 }
 
-function typeAdvice(topic: Topic, type: 'NORMAL' | 'FIFO'): string {
-  if (topic.type === 'FIFO') return `topic ${topic.name} is FIFO: every message needs a messageGroup.`;
-  if (topic.type === 'NORMAL') return `topic ${topic.name} is NORMAL: its messages have no messageGroup.`;
-  return `topic ${topic.name} takes ${topic.type} messages, and this one is ${type}.`;
-}
+/** What the messages of a topic have, and those of another type have not. */
+const ADVICE: Readonly<Record<MessageType, string>> = {
+  NORMAL: 'its messages have neither messageGroup nor delay, and need no transaction',
+  FIFO: 'every message needs a messageGroup, and none has a delay',
+  DELAY: 'every message needs delayMs, deliverAt or delayLevel',
+  TRANSACTION: 'its messages are prepared with POST /v1/topics/{topic}/transactions',
+};
+
+const typeAdvice = ({ name, type }: Topic, given: MessageType): string =>
+  `topic ${name} is ${type}, and this message is ${given}: ${type === 'MIXED' ? '' : ADVICE[type]}.`;

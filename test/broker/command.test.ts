@@ -124,6 +124,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     seen: ['c2'],
     gone: ['c3'],
   },
+  recall: { kind: 'recall', topic: 2, messages: [[1_700_000_000_000, 2 ** 50, 'AB'.repeat(16)]] },
   trim: {
     kind: 'trim',
     head: 9,
@@ -161,6 +162,7 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     redrive: 18,
     dropDeadLetters: 19,
     listeners: 20,
+    recall: 21,
   });
 });
 

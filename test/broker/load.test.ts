@@ -4,11 +4,11 @@ import { loadTables } from '../../src/broker/load';
 import { hourOf } from '../../src/broker/idRuns';
 import { BrokerState, type Family } from '../../src/broker/state';
 import { Tail } from '../../src/broker/tail';
-import { NAME, setup, stopBrokers, to } from '../support/broker';
+import { HOUR, NAME, setup, stopBrokers, to } from '../support/broker';
 
 afterEach(stopBrokers);
 
-const FAMILIES: readonly Family[] = ['t', 'x', 'g', 'o', 'D', 'S', 'Q', 'O', 'N', 'L', 'A', 'b', 'P', 'c'];
+const FAMILIES: readonly Family[] = ['t', 'x', 'g', 'o', 'D', 'S', 'Q', 'O', 'N', 'L', 'A', 'b', 'P', 'c', 'w'];
 
 const load = async (t: Awaited<ReturnType<typeof setup>>) => {
   const state = new BrokerState(new Tail(1000));
@@ -32,6 +32,8 @@ describe('a family of rows that is loaded whole', () => {
     await t.poll('search', 'c1');
     const failed = { topic: 'orders', broker: NAME, queueId: 0, queueOffset: 0 };
     await t.rooms.retries.sendBack('search', { consumerId: 'c1', messages: [failed] });
+    await t.topic('reminders', { type: 'DELAY' });
+    await t.schedule('reminders', { delayMs: HOUR });
     await t.group('mail', { mode: 'BROADCASTING' });
     await t.join('mail', 'c1');
     await t.rooms.retention.trim(t.state.applied + 1, 0, []);

@@ -39,7 +39,9 @@ class TimerBench {
 
   #newTimers(): Timers {
     const submit = async (command: CommandOf<'fireTimers'>) => this.#fire(command);
-    return new Timers({ state: this.state, clock: this.clock, submit } as unknown as Core, this.tables, WINDOW_KEYS);
+    const release = (record: Buffer) => Buffer.from(record);
+    const core = { state: this.state, clock: this.clock, submit } as unknown as Core;
+    return new Timers(core, { tables: this.tables, release, windowKeys: WINDOW_KEYS });
   }
 
   async #fire({ timers, records }: CommandOf<'fireTimers'>): Promise<void> {

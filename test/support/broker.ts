@@ -17,7 +17,7 @@ import { decodeMessage, type OutgoingMessage } from '../../src/broker/message';
 import type { PollAnswer, PollOptions } from '../../src/broker/poller';
 import type { CommitRequest } from '../../src/broker/positions';
 import type { Delivery } from '../../src/broker/reader';
-import type { SendResult } from '../../src/broker/sender';
+import type { ScheduledResult, SendResult, StoredResult } from '../../src/broker/sender';
 import type { Topic } from '../../src/broker/topic';
 import type { NewTopic } from '../../src/broker/topics';
 import { ManualClock } from './clock';
@@ -300,6 +300,12 @@ export class TestBroker<C extends Clock> {
     return results.map(stored);
   }
 
+  /** Sends; every message must be stored, and wait. */
+  async schedule(topic: string, ...messages: Given[]): Promise<ScheduledResult[]> {
+    const { results } = await this.rooms.sender.send(topic, messages.map(message));
+    return results.map(waiting);
+  }
+
   async join(group = 'billing', consumer = 'c1', given: Partial<JoinOptions> = {}): Promise<Joined> {
     return this.rooms.groups.join(group, consumer, {
       topic: 'orders',
@@ -402,10 +408,17 @@ export function message(given: Given): OutgoingMessage {
   return { text: true, ...rest, body: typeof body === 'string' ? Buffer.from(body) : body };
 }
 
-export type Stored = Extract<SendResult, { error?: undefined }>;
+export type Stored = StoredResult;
 
 export function stored(result: SendResult): Stored {
   if (result.error !== undefined) throw result.error;
+  if (result.deliverTimestamp !== undefined) throw new Error('the message waits for its time');
+  return result;
+}
+
+export function waiting(result: SendResult): ScheduledResult {
+  if (result.error !== undefined) throw result.error;
+  if (result.deliverTimestamp === undefined) throw new Error('the message does not wait');
   return result;
 }
 
