@@ -26,10 +26,13 @@ const EXPECTED = [
   'OUTCOME_UNKNOWN',
 ];
 
-/** What a consumer was handed of a queue and has not committed. */
+/** What a consumer was handed of a queue, while it owned it under one owner epoch, and has not committed. */
 interface Holding {
   readonly consumer: string;
+  readonly epoch: number;
   readonly upTo: number;
+  /** When the queue may pass on at the latest, if its owner is to give it up. */
+  deadline: number | undefined;
 }
 
 class Run {
@@ -131,32 +134,38 @@ class Run {
 
   #take(consumer: string, answer: PollAnswer): void {
     this.#cursors.set(consumer, answer.cursor);
+    const covered = this.#t.rooms.positions.covered(this.#group, { cursor: answer.cursor, consumerId: consumer });
+    const epochs = new Map(covered.map(({ queueId, epoch }) => [queueId, epoch!]));
     for (const { queue, queueOffset, record } of answer.messages) {
       const value = decodeMessage(record).body.toString();
       this.handed.set(value, (this.handed.get(value) ?? 0) + 1);
-      const holding = this.#holdings.get(queue.queueId);
-      if (holding && holding.consumer !== consumer && this.#holds(queue.queueId, holding))
-        this.problems.push(
-          `step ${this.steps}: ${value} of queue ${queue.queueId} went to ${consumer} while ${holding.consumer} had it`,
-        );
-      const upTo = holding?.consumer === consumer ? Math.max(holding.upTo, queueOffset + 1) : queueOffset + 1;
-      this.#holdings.set(queue.queueId, { consumer, upTo });
+      this.#hand(`${value} of queue ${queue.queueId}`, queue.queueId, {
+        ...{ consumer, epoch: epochs.get(queue.queueId)!, upTo: queueOffset + 1, deadline: undefined },
+      });
     }
   }
 
+  #hand(what: string, queueId: number, next: Holding): void {
+    const holding = this.#holdings.get(queueId);
+    if (holding?.consumer === next.consumer && holding.epoch === next.epoch) {
+      this.#holdings.set(queueId, { ...holding, upTo: Math.max(holding.upTo, next.upTo) });
+      return;
+    }
+    // Another owner, or the same one again after it had lost the queue: either may be only when nothing is out any more.
+    if (holding && this.#holds(queueId, holding))
+      this.problems.push(`step ${this.steps}: ${what} went to ${next.consumer} while ${holding.consumer} had it`);
+    this.#holdings.set(queueId, next);
+  }
+
   /** Whether a consumer still has something of a queue that nobody else may be handed. */
-  #holds(queueId: number, { consumer, upTo }: Holding): boolean {
+  #holds(queueId: number, { consumer, upTo, deadline }: Holding): boolean {
     const group = this.#group;
     const queue = this.#t.state.topicsByName.get('orders')!.queues[queueId]!;
     if ((group.offsets.get(queue.topic * 0x10000 + queueId) ?? 0) >= upTo) return false;
     const now = this.#t.clock.monotonic();
     if ((this.#lastContact.get(consumer) ?? -Infinity) + LEASE_MS <= now && !this.#polling.has(consumer)) return false;
-    const deadline = this.#deadlines.get(`${consumer} ${queueId}`);
     return deadline === undefined || deadline > now;
   }
-
-  /** When a queue that is to be given up may pass on at the latest. */
-  readonly #deadlines = new Map<string, number>();
 
   /** Notes the deadlines that the broker has set, and whose lease it took for over: never before its time. */
   watch(): void {
@@ -167,9 +176,18 @@ class Run {
       if (left > 0) this.problems.push(`step ${this.steps}: ${consumer} lost its lease ${left} ms early`);
       this.#forget(consumer);
     }
-    for (const member of this.#t.rooms.consumers.members(this.#group))
-      for (const [queue, { deadline }] of member.revoking)
-        this.#deadlines.set(`${member.id} ${queue.queueId}`, deadline);
+    for (const [queueId, holding] of this.#holdings) this.#watchDeadline(queueId, holding, now);
+  }
+
+  #watchDeadline(queueId: number, holding: Holding, now: number): void {
+    const { consumers } = this.#t.rooms;
+    const queue = this.#t.state.topicsByName.get('orders')!.queues[queueId]!;
+    const member = consumers.member(this.#group, holding.consumer)!;
+    // It lost the queue, and may have it again: a deadline of its new ownership is none for what it had before.
+    if (consumers.epochOf(this.#group, member, queue) !== holding.epoch) return;
+    const deadline = member.revoking.get(queue)?.deadline;
+    // Without one it need not give the queue up any more, unless its time was over: then the new owner is being recorded.
+    if (deadline !== undefined || (holding.deadline ?? Infinity) > now) holding.deadline = deadline;
   }
 
   async #commit(consumer: string): Promise<void> {

@@ -205,6 +205,23 @@ describe('it is freed', () => {
     expect((await t.poll('billing', 'a')).revoking).toEqual([]);
   });
 
+  test('by a commit of what its owner was handed since it has it again: what it had before it lost it does not count', async () => {
+    const { t, handed } = await revoked();
+    await t.clock.advance(LEASE - 1);
+    for (const consumer of ['a', 'b']) await t.join('billing', consumer);
+    await t.clock.advance(1);
+    await t.settled();
+    expect(readers(t)).toEqual({ a: [0], b: [1] });
+    t.rooms.groups.leave('billing', 'b');
+    await t.settled();
+    const again = await t.poll('billing', 'a', { cursor: handed.cursor, max: 1 });
+    expect([bodies(again.messages), ids(again.dropped)]).toEqual([['1x'], [1]]);
+    expect((await t.join('billing', 'b')).queues).toEqual([]);
+    expect(await t.commit('billing', 'a', again.cursor)).toEqual([undefined, undefined]);
+    await t.settled();
+    expect([readers(t), await body(t, 'b')]).toEqual([{ a: [0], b: [1] }, ['1y']]);
+  });
+
   test('when its owner leaves', async () => {
     const { t } = await revoked();
     await passesOn(t, ['0x', '0y', '1x', '1y'], () => t.rooms.groups.leave('billing', 'a'));
