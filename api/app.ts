@@ -44,7 +44,10 @@ const HOT = [
   'readQueue',
 ];
 /** Reading messages counts as work, even as a heartbeat: HEAD must not do it (api.md, rule 13). */
-const NO_HEAD = new Set(['pollMessages', 'readQueue', 'getMessage', 'listDeadLetters']);
+const NO_HEAD = new Set([
+  ...['pollMessages', 'readQueue', 'getMessage', 'listDeadLetters'],
+  ...['listScheduled', 'getTransaction', 'pollTransactionChecks'],
+]);
 
 /** Binds everything. Throws when handlers and contract do not fit. */
 export function createApp(options: AppOptions): Express {

@@ -18,6 +18,7 @@ import { FolderDiskSpace } from '../storage/diskSpace';
 import { openFolder, type Folder } from '../storage/folder';
 import { openRocksdb } from '../storage/rocksdbEngine';
 import { createApp } from './app';
+import { WebhookCaller } from './client/webhook';
 import type { Contract } from './contract';
 import { clusterHandlers, metaHandlers } from './handlers/cluster';
 import { consumerHandlers } from './handlers/consumers';
@@ -31,9 +32,21 @@ import { retryHandlers } from './handlers/retries';
 import { scheduleHandlers } from './handlers/schedule';
 import { tagHandlers } from './handlers/tags';
 import { topicHandlers } from './handlers/topics';
+import { transactionHandlers } from './handlers/transactions';
+import { MessageWriter } from './messageJson';
 import { HttpServer } from './server';
 
-export const BROKER_TAGS = ['Meta', 'Topics', 'Messages', 'Groups', 'Leases', 'Offsets', 'Cluster', 'Health'] as const;
+export const BROKER_TAGS = [
+  'Meta',
+  'Topics',
+  'Messages',
+  'Transactions',
+  'Groups',
+  'Leases',
+  'Offsets',
+  'Cluster',
+  'Health',
+] as const;
 
 export interface BrokerNodeOptions {
   readonly clock: Clock;
@@ -56,6 +69,7 @@ export class BrokerNode implements Service {
   #broker: Broker | undefined;
   #server: HttpServer | undefined;
   #registrar: Registrar | undefined;
+  #webhooks: WebhookCaller | undefined;
   #draining = false;
   #stopped: Promise<void> | undefined;
 
@@ -106,6 +120,11 @@ export class BrokerNode implements Service {
 
   #newBroker(folder: Folder, address: string): Broker {
     const { config, clock, chance, log, hostAddress, pid, onFatal } = this.#options;
+    const webhooks: WebhookCaller = (this.#webhooks = new WebhookCaller({
+      clock,
+      networks: config.webhookNetworks,
+      describe: (check): string => new MessageWriter(broker).check(check),
+    }));
     const broker = new Broker({
       clock,
       chance,
@@ -113,6 +132,7 @@ export class BrokerNode implements Service {
       journal: folder.journal,
       tables: folder.tables,
       disk: new FolderDiskSpace(config.data),
+      checkCaller: webhooks,
       onFatal,
       options: {
         name: config.name,
@@ -170,6 +190,7 @@ export class BrokerNode implements Service {
         ...tagHandlers({ broker }),
         ...messageHandlers({ broker }),
         ...scheduleHandlers({ broker }),
+        ...transactionHandlers({ broker, chance }),
         ...groupHandlers({ broker }),
         ...consumerHandlers({ broker }),
         ...offsetHandlers({ broker }),
@@ -228,6 +249,7 @@ export class BrokerNode implements Service {
     await this.#registrar?.stop();
     this.#broker?.lot.close();
     await this.#server?.stop();
+    await this.#webhooks?.close();
     await this.#broker?.stop();
     await this.#folder?.close();
   }

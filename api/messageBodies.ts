@@ -53,8 +53,11 @@ interface Place {
   readonly prefix: string;
 }
 
+/** Instead of its place among the messages: the request has one, under the name `message`. */
+export const ALONE = -1;
+
 const place = (index: number, line = 0): Place => ({
-  pointer: `/messages/${index}`,
+  pointer: index === ALONE ? '/message' : `/messages/${index}`,
   prefix: line === 0 ? '' : `line ${line}: `,
 });
 
@@ -155,8 +158,8 @@ export class MessageReader {
 }
 
 /**
- * One message of a JSON request, checked for what its schema cannot say. `index` is its place among the messages,
- * `line` its line in NDJSON; 0 = not NDJSON.
+ * One message of a JSON request, checked for what its schema cannot say. `index` is its place among the messages, or
+ * ALONE; `line` its line in NDJSON, 0 = not NDJSON.
  */
 export function fromWire(wire: WireMessage, index: number, line: number): OutgoingMessage {
   const { tag, keys, properties, messageGroup } = wire;

@@ -4,8 +4,9 @@
  */
 import { hexOf } from '../src/base/messageId';
 import type { Broker } from '../src/broker/broker';
+import type { TransactionCheck } from '../src/broker/checkbacks';
 import type { LeasedDelivery } from '../src/broker/leases';
-import { decodeMessage, type StoredMessage } from '../src/broker/message';
+import { decodeMessage, type Prepared, type StoredMessage } from '../src/broker/message';
 import { offsetMessageId } from '../src/broker/offsetMessageId';
 import type { Delivery } from '../src/broker/reader';
 import type { Scheduled } from '../src/broker/schedule';
@@ -66,15 +67,41 @@ export class MessageWriter {
     });
   }
 
+  /** A half message as a JSON object. */
+  prepared(record: Buffer): string {
+    const message = decodeMessage(record);
+    return `{"messageId":"${hexOf(message.messageId)}"${contentOf(message)}}`;
+  }
+
+  /** A JSON array of questions about transactions. */
+  checks(checks: readonly TransactionCheck[]): string {
+    return arrayOf(checks, (check) => this.check(check));
+  }
+
+  check({ transactionId, half, record }: TransactionCheck): string {
+    const { topicName: topic, producerGroup, checks, preparedAt } = half;
+    const head = JSON.stringify({ transactionId, topic, producerGroup, checks, preparedTimestamp: preparedAt });
+    return `${head.slice(0, -1)},"message":${this.prepared(record)}}`;
+  }
+
   /** All that every message has, without the brace at the end. */
   #open({ queue, queueOffset }: Delivery, message: StoredMessage, attempt: number): string {
-    const { origin, deliverTimestamp } = message;
+    const { origin, deliverTimestamp, prepared } = message;
     let json =
       `${this.#head(queue.topic)},"queueId":${queue.queueId},"queueOffset":${queueOffset}` +
       `,"messageId":"${hexOf(message.messageId)}","offsetMessageId":"${offsetMessageId(this.#idTag, message.position)}"` +
       `${contentOf(message)},"attempt":${attempt}`;
     if (deliverTimestamp !== undefined) json += `,"deliverTimestamp":${deliverTimestamp}`;
+    if (prepared) json += `,"transaction":${this.#transaction(message, prepared)}`;
     return origin === undefined ? json : `${json},"origin":${this.#origin(origin)}`;
+  }
+
+  /** A retry, or a dead letter, was committed where it was first. */
+  #transaction({ origin, storeTimestamp }: StoredMessage, { position, timestamp }: Prepared): string {
+    return (
+      `{"transactionId":"${offsetMessageId(this.#idTag, position)}","preparedTimestamp":${timestamp}` +
+      `,"commitTimestamp":${origin?.storeTimestamp ?? storeTimestamp}}`
+    );
   }
 
   #head(topic: number): string {

@@ -31,6 +31,10 @@
  *   'W' topic(6) due(8) position(8)               empty: a scheduled message, whose record is the row 'T' of the same numbers
  *   'V' topic(6) messageId(16) position(8)        due(8): the same by its id
  *   'w' topic(6)                                  count(8): scheduled messages of a topic
+ *   'h' position(8)                               JSON: a prepared message that nobody has decided about
+ *   'H' topic(6) position(8)                      record: the same
+ *   'Y' hour(4) position(8)                       JSON: what was decided about it, by the hour of that
+ *   'p' name                                      JSON: producer group
  *   'K' group(6) offset(8)                        record: a dead letter; its offset in %DLQ%group
  *   'c' group(6)                                  JSON: how many messages of a group wait or are dead
  *
@@ -166,6 +170,27 @@ export const tableKeys = {
   },
   scheduledIdsOf: (topic: number) => owned('V', topic, 0),
   scheduledCount: (topic: number) => owned('w', topic, 0),
+  half: (position: number) => numbered('h', position),
+  halfRecord(topic: number, position: number): Buffer {
+    const key = owned('H', topic, 8);
+    writeNumber(key, position, 7);
+    return key;
+  },
+  halfRecordsOf: (topic: number) => owned('H', topic, 0),
+  decision(hour: number, position: number): Buffer {
+    const key = Buffer.allocUnsafe(13);
+    key[0] = prefix('Y');
+    key.writeUInt32BE(hour, 1);
+    writeNumber(key, position, 5);
+    return key;
+  },
+  decisionsOfHour(hour: number): Buffer {
+    const key = Buffer.allocUnsafe(5);
+    key[0] = prefix('Y');
+    key.writeUInt32BE(hour, 1);
+    return key;
+  },
+  producerGroup: (name: string) => named('p', name),
   deadLetter(group: number, offset: number): Buffer {
     const key = owned('K', group, 8);
     writeNumber(key, offset, 7);

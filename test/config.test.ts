@@ -72,6 +72,7 @@ describe('nothing is set', () => {
     maxParkedPolls: LIMITS.parkedPolls,
     maxConnections: LIMITS.connections,
     tailBytes: LIMITS.tailBytes,
+    webhookNetworks: 'public',
     drainMs: 5000,
     logLevel: 'info',
   };
@@ -148,6 +149,7 @@ describe('who wins', () => {
       diskRefuseRatio: '0.95',
       brokerExpiryMs: '65000',
       tailBytes: '2097152',
+      webhookNetworks: 'any',
     };
     const text = other[key] ?? '77';
     const role = optionOf(key).roles[0];

@@ -325,7 +325,7 @@ export interface paths {
         };
         /**
          * List messages that wait
-         * @description Lists the messages that are to be visible later, the next one first, a page at a time. A page without `cursor` is the last. Changes nothing.
+         * @description Lists the messages that are to be visible later, the next one first, a page at a time. A page without `cursor` is the last. Changes nothing. HEAD is not allowed.
          */
         get: operations["listScheduled"];
         put?: never;
@@ -390,6 +390,191 @@ export interface paths {
          * @description Answers a message by its messageId or its offsetMessageId, as long as it is kept. If several messages carry the messageId, one of them. HEAD is not allowed.
          */
         get: operations["getMessage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/topics/{topic}/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic.
+                 * @example transfers
+                 */
+                topic: components["parameters"]["TransactionTopic"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Prepare a message
+         * @description Stores a half message, which no consumer sees until endTransaction commits it; rolled back, it is never seen.
+         *     Prepare, do what the message tells of, then end the transaction. When nothing is heard of it, any member of
+         *     `producerGroup` is asked: first after `checkAfterMs` (6 s, or the group’s), then every 30 s, at most 15 times;
+         *     then it is parked, and an operator decides. It needs a TRANSACTION or MIXED topic.
+         */
+        post: operations["prepareTransaction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List open transactions
+         * @description Lists the transactions that nobody has decided, in the order of their preparation, a page at a time. A page without `cursor` is the last. PARKED are those whose producers did not answer often enough.
+         */
+        get: operations["listTransactions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/transactions/resolutions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide several transactions
+         * @description Does what endTransaction does for each of up to 1,000 transactions; good for answering a page of checks. All well: 200; each failed with one code: that problem with `results`; else 207.
+         */
+        post: operations["endTransactions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/transactions/{transactionId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description transactionId that prepareTransaction answered.
+                 * @example 7F00000100001F900000000000005001
+                 */
+                transactionId: components["parameters"]["TransactionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * A transaction
+         * @description Tells how a transaction stands, with its message while nobody has decided. What was decided is known for 24 hours. Changes nothing. HEAD is not allowed.
+         */
+        get: operations["getTransaction"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/transactions/{transactionId}/resolution": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description transactionId that prepareTransaction answered.
+                 * @example 7F00000100001F900000000000005001
+                 */
+                transactionId: components["parameters"]["TransactionId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide a transaction
+         * @description COMMIT makes the message visible at the end of its queue, once; ROLLBACK forgets it; UNKNOWN leaves it to be asked again. Deciding the same again answers the same; deciding otherwise is 409 ALREADY_RESOLVED. With `producerGroup` it must be that group’s transaction; without it this is an operator’s call. A parked transaction can be decided, too.
+         */
+        post: operations["endTransaction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/producer-groups/{producerGroup}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        /**
+         * How a producer group is asked
+         * @description Answers the settings of a producer group that has some; the key of its webhook is not told again. Changes nothing.
+         */
+        get: operations["getProducerGroup"];
+        /**
+         * Set how a producer group is asked
+         * @description Replaces the settings of a producer group. A group needs none: the defaults hold for every name.
+         *
+         *     With `webhook`, what is due is asked there while nobody polls: a POST of
+         *     `{"type":"transaction.check","timestamp":…,"data":{…}}` where `data` is a check as pollTransactionChecks
+         *     answers it, signed as Standard Webhooks says (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,` and
+         *     the base64 of HMAC-SHA256 over `id.timestamp.body`). The answer is `{"resolution":"COMMIT"}`, ROLLBACK or
+         *     UNKNOWN, within 10 s. After failures the webhook is left alone for a while, longer each time. Addresses that
+         *     are not public are refused (WEBHOOK_REFUSED) unless the broker allows any. A key that is not given is made; it
+         *     is told in this answer alone.
+         */
+        put: operations["putProducerGroup"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/producer-groups/{producerGroup}/transaction-checks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Ask what is to be decided
+         * @description Waits until transactions of the producer group are due to be asked about, and answers them with their messages; the caller looks what became of each and ends it. Any member may poll, several share the work. What is not decided comes again after 30 s, to whoever polls then. HEAD is not allowed.
+         */
+        get: operations["pollTransactionChecks"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1099,6 +1284,8 @@ export interface components {
             group?: components["schemas"]["Subscription"];
             /** @description What the request subscribes to (SUBSCRIPTION_CONFLICT). */
             requested?: components["schemas"]["Subscription"];
+            /** @description With ALREADY_RESOLVED: what was decided, COMMIT or ROLLBACK. */
+            resolution?: string;
             /** @description Groups that read the topic (IN_USE). */
             groups?: string[];
             /** @description Live members of the group, at most 100 (IN_USE). */
@@ -1523,6 +1710,332 @@ export interface components {
             /** @description Why it was not stored; present exactly with FAILED. */
             error?: components["schemas"]["Problem"];
         };
+        /** @description A message to prepare. */
+        PrepareTransactionRequest: {
+            /** @description Whose members can say what became of it; any name. */
+            producerGroup: string;
+            message: components["schemas"]["TransactionalMessage"];
+            /**
+             * Format: int32
+             * @description Milliseconds until its producers are asked about it first, 1 s to 1 h; otherwise as the producer group says.
+             */
+            checkAfterMs?: number;
+        };
+        /** @description A message as sendMessages takes it, but for its place and time, which the decision gives. */
+        TransactionalMessage: {
+            /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. */
+            body?: string;
+            /** @description The body as any JSON value; it is stored as JSON text with contentType application/json and comes out as a `body` string. */
+            bodyJson?: unknown;
+            /**
+             * @description How `body` is written: TEXT (the default) is stored as UTF-8, BASE64 is decoded to bytes.
+             * @enum {string}
+             */
+            bodyEncoding?: "TEXT" | "BASE64";
+            /** @description Media type of the body; kept and given back. With bodyJson it is application/json. */
+            contentType?: string;
+            /** @description The one tag consumers filter by; no control characters and no `|`. */
+            tag?: string;
+            /** @description Business keys of the message. */
+            keys?: string[];
+            /** @description Anything else, as text; with tag and keys at most 16 KiB. */
+            properties?: {
+                [key: string]: string;
+            };
+            /** @description Id of the message, if the sender wants to choose it; it identifies and does not deduplicate. */
+            messageId?: string;
+        };
+        /** @description What was prepared. */
+        PreparedTransaction: {
+            /** @description What endTransaction wants, 32 hex digits. */
+            transactionId: string;
+            /** @description Id of the message, 32 hex digits. */
+            messageId: string;
+            /**
+             * Format: int64
+             * @description When it was prepared, in milliseconds since 1970.
+             */
+            preparedTimestamp: number;
+        };
+        /** @description A decision. */
+        EndTransactionRequest: {
+            /**
+             * @description What became of it: COMMIT, ROLLBACK, or UNKNOWN as long as nobody knows.
+             * @enum {string}
+             */
+            resolution: "COMMIT" | "ROLLBACK" | "UNKNOWN";
+            /** @description Whose transaction it must be. */
+            producerGroup?: string;
+        };
+        /** @description Decisions. */
+        EndTransactionsRequest: {
+            /** @description Whose transactions they must be. */
+            producerGroup?: string;
+            /** @description One per transaction. */
+            resolutions: components["schemas"]["TransactionResolution"][];
+        };
+        /** @description A decision about one transaction. */
+        TransactionResolution: {
+            /** @description The transaction. */
+            transactionId: string;
+            /**
+             * @description What became of it: COMMIT, ROLLBACK, or UNKNOWN as long as nobody knows.
+             * @enum {string}
+             */
+            resolution: "COMMIT" | "ROLLBACK" | "UNKNOWN";
+        };
+        /** @description What became of each, in the order of the request. */
+        EndTransactionsResult: {
+            /** @description One entry per transaction. */
+            results: components["schemas"]["EndedTransaction"][];
+        };
+        /** @description What became of one. */
+        EndedTransaction: {
+            /** @description OK: it is as asked for. FAILED: see error; such an entry has transactionId besides. */
+            status: string;
+            /** @description Id of the transaction, 32 hex digits. */
+            transactionId: string;
+            /** @description Name of the topic. */
+            topic?: string;
+            /** @description Name of the broker group that keeps it. */
+            broker?: string;
+            /** @description Whose members are asked about it. */
+            producerGroup?: string;
+            /** @description Id of the message, 32 hex digits. */
+            messageId?: string;
+            /** @description PREPARED: nobody has decided. PARKED: nobody has, and nobody is asked any more. COMMITTED: the message is visible. ROLLED_BACK: it never is. */
+            state?: string;
+            /**
+             * Format: int32
+             * @description How often producers were asked about it.
+             */
+            checks?: number;
+            /**
+             * Format: int64
+             * @description When it was prepared, in milliseconds since 1970.
+             */
+            preparedTimestamp?: number;
+            /**
+             * Format: int64
+             * @description When producers are asked about it next, in milliseconds since 1970; only while PREPARED.
+             */
+            nextCheckTimestamp?: number;
+            /**
+             * Format: int64
+             * @description When it was decided, in milliseconds since 1970.
+             */
+            resolvedTimestamp?: number;
+            /**
+             * Format: int32
+             * @description Queue of the committed message, on this broker.
+             */
+            queueId?: number;
+            /**
+             * Format: int64
+             * @description Offset of the committed message in its queue.
+             */
+            queueOffset?: number;
+            /** @description Id of the place of the committed message, 32 hex digits. */
+            offsetMessageId?: string;
+            /** @description Why it could not be decided; present exactly with FAILED. */
+            error?: components["schemas"]["Problem"];
+        };
+        /** @description A transaction. */
+        Transaction: {
+            /** @description Id of the transaction, 32 hex digits. */
+            transactionId: string;
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that keeps it. */
+            broker: string;
+            /** @description Whose members are asked about it. */
+            producerGroup: string;
+            /** @description Id of the message, 32 hex digits. */
+            messageId: string;
+            /** @description PREPARED: nobody has decided. PARKED: nobody has, and nobody is asked any more. COMMITTED: the message is visible. ROLLED_BACK: it never is. */
+            state: string;
+            /**
+             * Format: int32
+             * @description How often producers were asked about it.
+             */
+            checks: number;
+            /**
+             * Format: int64
+             * @description When it was prepared, in milliseconds since 1970.
+             */
+            preparedTimestamp: number;
+            /**
+             * Format: int64
+             * @description When producers are asked about it next, in milliseconds since 1970; only while PREPARED.
+             */
+            nextCheckTimestamp?: number;
+            /**
+             * Format: int64
+             * @description When it was decided, in milliseconds since 1970.
+             */
+            resolvedTimestamp?: number;
+            /**
+             * Format: int32
+             * @description Queue of the committed message, on this broker.
+             */
+            queueId?: number;
+            /**
+             * Format: int64
+             * @description Offset of the committed message in its queue.
+             */
+            queueOffset?: number;
+            /** @description Id of the place of the committed message, 32 hex digits. */
+            offsetMessageId?: string;
+            /** @description The message; only with getTransaction, while nobody has decided. */
+            message?: components["schemas"]["PreparedMessage"];
+        };
+        /** @description One page of transactions that nobody has decided. */
+        TransactionList: {
+            /** @description In the order of their preparation. */
+            transactions: components["schemas"]["Transaction"][];
+            /** @description Where to go on; absent on the last page. */
+            cursor?: string;
+        };
+        /** @description A message that is prepared; it has no place in a queue yet. */
+        PreparedMessage: {
+            /** @description Id of the message, 32 hex digits. */
+            messageId: string;
+            /** @description The body as text, or as base64 when bodyEncoding is BASE64. */
+            body: string;
+            /** @description BASE64 when the body was sent as bytes or cannot be shown as text; absent for text. */
+            bodyEncoding?: string;
+            /** @description Media type that the sender gave. */
+            contentType?: string;
+            /** @description Tag of the message. */
+            tag?: string;
+            /** @description Business keys, empty when there are none. */
+            keys: string[];
+            /** @description Properties, empty when there are none. */
+            properties: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int64
+             * @description When the broker took the message in, in milliseconds since 1970.
+             */
+            bornTimestamp: number;
+            /**
+             * Format: int64
+             * @description When it was prepared, in milliseconds since 1970.
+             */
+            storeTimestamp: number;
+        };
+        /** @description Transactions that are to be decided. */
+        TransactionChecks: {
+            /** @description The oldest question first. */
+            checks: components["schemas"]["TransactionCheck"][];
+        };
+        /** @description A question about one transaction. */
+        TransactionCheck: {
+            /** @description What endTransaction wants, 32 hex digits. */
+            transactionId: string;
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Whose members are asked. */
+            producerGroup: string;
+            /**
+             * Format: int32
+             * @description Which question about it this is, from 1.
+             */
+            checks: number;
+            /**
+             * Format: int64
+             * @description When it was prepared, in milliseconds since 1970.
+             */
+            preparedTimestamp: number;
+            message: components["schemas"]["PreparedMessage"];
+        };
+        /** @description Settings; what is left out is the default. */
+        PutProducerGroupRequest: {
+            /**
+             * Format: int32
+             * @description Milliseconds from preparation to the first question, 1 s to 1 h; 6 s by default.
+             */
+            checkAfterMs?: number;
+            /**
+             * Format: int32
+             * @description Milliseconds between questions, 1 s to 1 h; 30 s by default.
+             */
+            checkIntervalMs?: number;
+            /**
+             * Format: int32
+             * @description Questions about one transaction until it is parked; 15 by default.
+             */
+            maxChecks?: number;
+            webhook?: components["schemas"]["WebhookSettings"];
+            /** @description For people. */
+            description?: string;
+        };
+        /** @description Where to ask while nobody polls. */
+        WebhookSettings: {
+            /**
+             * Format: uri
+             * @description http or https, a public address, without user name.
+             */
+            url: string;
+            /** @description Key that signs each question, `whsec_` and the base64 of 24 to 64 bytes; made when it is left out. */
+            secret?: string;
+        };
+        /** @description How a producer group is asked. */
+        ProducerGroup: {
+            /** @description Its name. */
+            producerGroup: string;
+            /**
+             * Format: int32
+             * @description Milliseconds from preparation to the first question.
+             */
+            checkAfterMs: number;
+            /**
+             * Format: int32
+             * @description Milliseconds between questions.
+             */
+            checkIntervalMs: number;
+            /**
+             * Format: int32
+             * @description Questions about one transaction until it is parked.
+             */
+            maxChecks: number;
+            webhook?: components["schemas"]["WebhookView"];
+            /** @description For people. */
+            description?: string;
+            /**
+             * Format: int64
+             * @description When it was created, in milliseconds since 1970.
+             */
+            createdTimestamp: number;
+            /**
+             * Format: int64
+             * @description When it was changed last, in milliseconds since 1970.
+             */
+            updatedTimestamp: number;
+        };
+        /** @description Where it is asked while nobody polls. */
+        WebhookView: {
+            /** @description Where. */
+            url: string;
+            /** @description Key that signs each question; only in the answer that sets it. */
+            secret?: string;
+        };
+        /** @description The transaction by which a message became visible. */
+        MessageTransaction: {
+            /** @description Id of the transaction, 32 hex digits. */
+            transactionId: string;
+            /**
+             * Format: int64
+             * @description When it was prepared, in milliseconds since 1970.
+             */
+            preparedTimestamp: number;
+            /**
+             * Format: int64
+             * @description When it was committed, in milliseconds since 1970.
+             */
+            commitTimestamp: number;
+        };
         /** @description One page of messages that wait. */
         ScheduledList: {
             /** @description The next one first. */
@@ -1624,6 +2137,8 @@ export interface components {
              * @description When it was to become visible, in milliseconds since 1970; only of a message that had to wait.
              */
             deliverTimestamp?: number;
+            /** @description By which it became visible, if it was prepared. */
+            transaction?: components["schemas"]["MessageTransaction"];
             /** @description Where it was first; only with retries and dead letters, which are copies. */
             origin?: components["schemas"]["Origin"];
         };
@@ -2942,7 +3457,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description What the path or the body names does not exist. Codes: TOPIC_NOT_FOUND, GROUP_NOT_FOUND, TAG_NOT_FOUND, QUEUE_NOT_FOUND, MESSAGE_NOT_FOUND, BROKER_NOT_FOUND. */
+        /** @description What the path or the body names does not exist. Codes: TOPIC_NOT_FOUND, GROUP_NOT_FOUND, TAG_NOT_FOUND, QUEUE_NOT_FOUND, MESSAGE_NOT_FOUND, TRANSACTION_NOT_FOUND, PRODUCER_GROUP_NOT_FOUND, BROKER_NOT_FOUND. */
         NotFound: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -3031,7 +3546,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The request does not go with the present state; the members of the problem show it. Codes: TOPIC_EXISTS, REGISTRATION_CONFLICT, TOPIC_RECREATED, SUBSCRIPTION_CONFLICT, STYLE_CONFLICT, QUEUE_NOT_OWNED, NOT_JOINED, CONSUMER_REPLACED, OFFSET_MOVED, OFFSET_BACKWARDS, LATE_ACK, IN_USE, IDEMPOTENCY_IN_PROGRESS. */
+        /** @description The request does not go with the present state; the members of the problem show it. Codes: TOPIC_EXISTS, REGISTRATION_CONFLICT, TOPIC_RECREATED, SUBSCRIPTION_CONFLICT, STYLE_CONFLICT, QUEUE_NOT_OWNED, NOT_JOINED, CONSUMER_REPLACED, OFFSET_MOVED, OFFSET_BACKWARDS, LATE_ACK, ALREADY_DELIVERED, ALREADY_RESOLVED, PRODUCER_GROUP_MISMATCH, IN_USE, IDEMPOTENCY_IN_PROGRESS. */
         Conflict: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -3142,7 +3657,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Well-formed, but against the configuration of the topic or a limit of the broker. Codes: MESSAGE_TYPE_MISMATCH, TAG_NOT_DECLARED, IDEMPOTENCY_KEY_REUSED, REORDER_NOT_ALLOWED, LIMIT_EXCEEDED. */
+        /** @description Well-formed, but against the configuration of the topic or a limit of the broker. Codes: MESSAGE_TYPE_MISMATCH, DELAY_TOO_LONG, TAG_NOT_DECLARED, IDEMPOTENCY_KEY_REUSED, WEBHOOK_REFUSED, REORDER_NOT_ALLOWED, LIMIT_EXCEEDED. */
         UnprocessableContent: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -3330,6 +3845,21 @@ export interface components {
          * @example reminders
          */
         DelayTopic: string;
+        /**
+         * @description Name of the topic.
+         * @example transfers
+         */
+        TransactionTopic: string;
+        /**
+         * @description transactionId that prepareTransaction answered.
+         * @example 7F00000100001F900000000000005001
+         */
+        TransactionId: string;
+        /**
+         * @description Name of the producer group.
+         * @example banks
+         */
+        ProducerGroup: string;
         /**
          * @description messageId of a message that waits.
          * @example 7F00000104D22A6F9C310005A2B40D01
@@ -4708,6 +5238,560 @@ export interface operations {
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    prepareTransaction: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /**
+                 * @description Name of the topic.
+                 * @example transfers
+                 */
+                topic: components["parameters"]["TransactionTopic"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PrepareTransactionRequest"];
+            };
+        };
+        responses: {
+            /** @description It is prepared. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "transactionId": "7F00000100001F900000000000005001",
+                     *       "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *       "preparedTimestamp": 1767261601000
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PreparedTransaction"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    listTransactions: {
+        parameters: {
+            query?: {
+                /** @description Only those in this state: PREPARED or PARKED. */
+                state?: "PREPARED" | "PARKED";
+                /** @description Only those of this producer group. */
+                producerGroup?: string;
+                /** @description Only those of this topic. */
+                topic?: string;
+                /**
+                 * @description How many entries at most.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `cursor` of the page before; valid on any node. */
+                cursor?: components["parameters"]["ListCursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "transactions": [
+                     *         {
+                     *           "transactionId": "7F00000100001F900000000000005001",
+                     *           "topic": "transfers",
+                     *           "broker": "broker-a",
+                     *           "producerGroup": "banks",
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *           "state": "PREPARED",
+                     *           "checks": 0,
+                     *           "preparedTimestamp": 1767261601000,
+                     *           "nextCheckTimestamp": 1767261607000
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TransactionList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    endTransactions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndTransactionsRequest"];
+            };
+        };
+        responses: {
+            /** @description All are as asked for. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "transactionId": "7F00000100001F900000000000005001",
+                     *           "topic": "transfers",
+                     *           "broker": "broker-a",
+                     *           "producerGroup": "banks",
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *           "state": "COMMITTED",
+                     *           "checks": 0,
+                     *           "preparedTimestamp": 1767261601000,
+                     *           "resolvedTimestamp": 1767261601200,
+                     *           "queueId": 3,
+                     *           "queueOffset": 0,
+                     *           "offsetMessageId": "7F00000100001F900000000000005401"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EndTransactionsResult"];
+                };
+            };
+            /** @description Some could not be decided. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "transactionId": "7F00000100001F900000000000005001",
+                     *           "topic": "transfers",
+                     *           "broker": "broker-a",
+                     *           "producerGroup": "banks",
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *           "state": "COMMITTED",
+                     *           "checks": 0,
+                     *           "preparedTimestamp": 1767261601000,
+                     *           "resolvedTimestamp": 1767261601200,
+                     *           "queueId": 3,
+                     *           "queueOffset": 0,
+                     *           "offsetMessageId": "7F00000100001F900000000000005401"
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "transactionId": "7F00000100001F900000000000005801",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:ALREADY_RESOLVED",
+                     *             "title": "The transaction was decided otherwise",
+                     *             "status": 409,
+                     *             "detail": "transaction 7F00000100001F900000000000005801 was rolled back already",
+                     *             "code": "ALREADY_RESOLVED",
+                     *             "retryable": false,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EndTransactionsResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    getTransaction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description transactionId that prepareTransaction answered.
+                 * @example 7F00000100001F900000000000005001
+                 */
+                transactionId: components["parameters"]["TransactionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The transaction. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "transactionId": "7F00000100001F900000000000005001",
+                     *       "topic": "transfers",
+                     *       "broker": "broker-a",
+                     *       "producerGroup": "banks",
+                     *       "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *       "state": "PREPARED",
+                     *       "checks": 0,
+                     *       "preparedTimestamp": 1767261601000,
+                     *       "nextCheckTimestamp": 1767261607000,
+                     *       "message": {
+                     *         "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *         "body": "{\"from\":\"A\",\"to\":\"B\",\"amount\":100}",
+                     *         "contentType": "application/json",
+                     *         "keys": [
+                     *           "transfer-1"
+                     *         ],
+                     *         "properties": {},
+                     *         "bornTimestamp": 1767261600998,
+                     *         "storeTimestamp": 1767261601000
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Transaction"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    endTransaction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description transactionId that prepareTransaction answered.
+                 * @example 7F00000100001F900000000000005001
+                 */
+                transactionId: components["parameters"]["TransactionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndTransactionRequest"];
+            };
+        };
+        responses: {
+            /** @description It is as asked for. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "transactionId": "7F00000100001F900000000000005001",
+                     *       "topic": "transfers",
+                     *       "broker": "broker-a",
+                     *       "producerGroup": "banks",
+                     *       "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *       "state": "COMMITTED",
+                     *       "checks": 0,
+                     *       "preparedTimestamp": 1767261601000,
+                     *       "resolvedTimestamp": 1767261601200,
+                     *       "queueId": 3,
+                     *       "queueOffset": 0,
+                     *       "offsetMessageId": "7F00000100001F900000000000005401"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Transaction"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    getProducerGroup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The settings. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "producerGroup": "banks",
+                     *       "checkAfterMs": 60000,
+                     *       "checkIntervalMs": 30000,
+                     *       "maxChecks": 15,
+                     *       "description": "The bank",
+                     *       "createdTimestamp": 1767261600000,
+                     *       "updatedTimestamp": 1767261600000
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ProducerGroup"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    putProducerGroup: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Only if the resource has one of these ETags, or with `*` if it exists; else 412. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+                /** @description With `*`: only if the resource does not exist; else 412. Other values are ignored. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutProducerGroupRequest"];
+            };
+        };
+        responses: {
+            /** @description It was replaced. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "producerGroup": "banks",
+                     *       "checkAfterMs": 60000,
+                     *       "checkIntervalMs": 30000,
+                     *       "maxChecks": 15,
+                     *       "description": "The bank",
+                     *       "createdTimestamp": 1767261600000,
+                     *       "updatedTimestamp": 1767261601000
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ProducerGroup"];
+                };
+            };
+            /** @description It was created. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "producerGroup": "banks",
+                     *       "checkAfterMs": 60000,
+                     *       "checkIntervalMs": 30000,
+                     *       "maxChecks": 15,
+                     *       "description": "The bank",
+                     *       "createdTimestamp": 1767261600000,
+                     *       "updatedTimestamp": 1767261600000
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ProducerGroup"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    pollTransactionChecks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How many at most.
+                 * @example 32
+                 */
+                max?: number;
+                /**
+                 * @description Milliseconds to wait for the first one.
+                 * @example 1000
+                 */
+                waitMs?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What is due; empty when nothing was within the time. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "checks": [
+                     *         {
+                     *           "transactionId": "7F00000100001F900000000000005001",
+                     *           "topic": "transfers",
+                     *           "producerGroup": "banks",
+                     *           "checks": 1,
+                     *           "preparedTimestamp": 1767261601000,
+                     *           "message": {
+                     *             "messageId": "7F00000104D22A6F9C310005A2B40E01",
+                     *             "body": "transfer 1",
+                     *             "keys": [],
+                     *             "properties": {},
+                     *             "bornTimestamp": 1767261600998,
+                     *             "storeTimestamp": 1767261601000
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TransactionChecks"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
         };
     };
     listGroups: {

@@ -27,6 +27,8 @@ export const CODES = {
   TAG_NOT_FOUND: { title: 'No such declared tag', retryable: false },
   QUEUE_NOT_FOUND: { title: 'No such queue', retryable: false },
   MESSAGE_NOT_FOUND: { title: 'No such message', retryable: false },
+  TRANSACTION_NOT_FOUND: { title: 'No such transaction', retryable: false },
+  PRODUCER_GROUP_NOT_FOUND: { title: 'No such producer group', retryable: false },
   BROKER_NOT_FOUND: { title: 'No such broker', retryable: false },
   // the HTTP request itself
   METHOD_NOT_ALLOWED: { title: 'The method is not allowed here', retryable: false },
@@ -48,6 +50,8 @@ export const CODES = {
   OFFSET_MOVED: { title: 'The offset is outside the queue', retryable: false },
   OFFSET_BACKWARDS: { title: 'The offset is behind the committed one', retryable: false },
   LATE_ACK: { title: 'The message was handed out again since', retryable: false },
+  ALREADY_RESOLVED: { title: 'The transaction was decided otherwise', retryable: false },
+  PRODUCER_GROUP_MISMATCH: { title: 'Another producer group prepared this', retryable: false },
   ALREADY_DELIVERED: { title: 'The message waits no more', retryable: false },
   IN_USE: { title: 'The resource is in use', retryable: false },
   IDEMPOTENCY_IN_PROGRESS: { title: 'The first call with this key still runs', retryable: true },
@@ -57,6 +61,7 @@ export const CODES = {
   DELAY_TOO_LONG: { title: 'The delay is too long', retryable: false },
   TAG_NOT_DECLARED: { title: 'The topic takes declared tags only', retryable: false },
   IDEMPOTENCY_KEY_REUSED: { title: 'The Idempotency-Key was used for another content', retryable: false },
+  WEBHOOK_REFUSED: { title: 'The webhook may not be called', retryable: false },
   REORDER_NOT_ALLOWED: { title: 'More queues would break the order', retryable: false },
   LIMIT_EXCEEDED: { title: 'A limit of the broker is reached', retryable: false },
   // not now

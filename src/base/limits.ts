@@ -44,6 +44,14 @@ export const LIMITS = {
   delayMs: 40 * 24 * 3_600_000,
   /** Messages of one topic that wait for their time: each costs its own bytes and about 150 more on disk, none in memory. */
   scheduledMessages: 10_000_000,
+  /** Prepared messages that nobody has decided about: each costs a few hundred bytes of memory. */
+  halfMessages: 200_000,
+  /** Time a decision about a transaction is remembered, so that saying it again is known: 24 hours, in milliseconds. */
+  decisionMs: 24 * 3_600_000,
+  /** Producer groups with settings of their own. */
+  producerGroups: 20_000,
+  /** Transactions in one answer of the check-back, and in one request that decides. */
+  transactions: 1000,
   /** Commands in one turn of the writer. */
   turnCommands: 1024,
   /** Bytes in one turn of the writer: the disk writes one part of a burst while the event loop prepares the next. */

@@ -14,6 +14,7 @@ import {
   type RedriveOutcome,
   type RetryOutcome,
 } from './failureChanges';
+import type { Decision } from './halves';
 import { deleteGroup, putGroup, type GroupChange } from './groupChanges';
 import { applyLease, applySettle, type LeaseOutcome, type SettleResult } from './leaseChanges';
 import { assignQueues, changeListeners, commitOffsets, resetOffsets, type OffsetResult } from './positionChanges';
@@ -29,6 +30,14 @@ import {
   type TagChange,
   type TopicChange,
 } from './topicChanges';
+import {
+  applyChecks,
+  applyPrepare,
+  applyResolve,
+  putProducerGroup,
+  type Preparation,
+  type ProducerGroupChange,
+} from './transactionChanges';
 import { applyTrim } from './trims';
 
 export interface Applied<C extends Command = Command> {
@@ -62,6 +71,10 @@ export interface Results {
   dropDeadLetters: undefined;
   listeners: undefined;
   recall: undefined;
+  prepare: Preparation;
+  resolve: Decision | undefined;
+  checkHalves: undefined;
+  putProducerGroup: ProducerGroupChange;
 }
 
 export type Outcome<K extends Kind = Kind> = { readonly ok: Results[K] } | { readonly refused: GantryError };
@@ -94,6 +107,10 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     dropDeadLetters,
     listeners: changeListeners,
     recall: applyRecall,
+    prepare: applyPrepare,
+    resolve: applyResolve,
+    checkHalves: applyChecks,
+    putProducerGroup,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

@@ -16,6 +16,7 @@ import { Answers } from './answers';
 import { apply, APPLY_VERSION, type Applied, type Outcome } from './apply';
 import type { Command, Identity } from './command';
 import { RunningTime } from '../base/runningTime';
+import { Checkbacks, type CheckCaller } from './checkbacks';
 import { Consumers } from './consumers';
 import { unwrap, type Core } from './core';
 import { CursorCodec } from './cursor';
@@ -43,6 +44,7 @@ import { BrokerState } from './state';
 import { Tail } from './tail';
 import { Timers } from './timers';
 import { Topics } from './topics';
+import { Transactions } from './transactions';
 import { Writer } from './writer';
 
 export interface BrokerOptions {
@@ -70,6 +72,8 @@ export interface BrokerParts {
   readonly journal: Journal;
   readonly tables: Tables;
   readonly disk: DiskSpace;
+  /** Calls the webhooks of producer groups. */
+  readonly checkCaller: CheckCaller;
   /** The process must end: a write failed or an invariant broke. */
   readonly onFatal: (error: unknown) => void;
   readonly options: BrokerOptions;
@@ -165,7 +169,8 @@ export class Broker implements Service {
     });
     if (this.#stopped) return flusher.flush();
     this.#checkName();
-    for (const topic of this.state.topics.values()) Object.assign(topic.traffic, { messagesIn: 0, bytesIn: 0 });
+    for (const topic of this.state.topics.values())
+      Object.assign(topic.traffic, { messagesIn: 0, bytesIn: 0, committed: 0, rolledBack: 0 });
     const rooms = new Rooms(this.#parts, this.state, this.lot, flusher, (names) => this.onTopicsChanged(names));
     await rooms.startEpoch();
     this.#rooms = rooms;
@@ -248,6 +253,8 @@ export class Rooms {
   readonly leases: Leases;
   readonly deadLetters: DeadLetters;
   readonly schedule: Schedule;
+  readonly transactions: Transactions;
+  readonly checkbacks: Checkbacks;
   readonly #time: RunningTime;
   readonly #desks: LeaseDesks;
   readonly #timers: Timers;
@@ -293,11 +300,8 @@ export class Rooms {
     };
     this.retention = new Retention({ core: this.core, journal, disk: parts.disk, options: options.retention, log });
     const answers = new Answers(this.core, tables);
-    this.sender = new Sender(
-      this.core,
-      answers,
-      new MessageIds({ clock, chance, address: options.address, pid: options.pid }),
-    );
+    const ids = new MessageIds({ clock, chance, address: options.address, pid: options.pid });
+    this.sender = new Sender(this.core, answers, ids);
     this.poller = new Poller(this.core);
     this.topics = new Topics(this.core);
     this.lookup = new Lookup(this.core, { journal, tables, gate });
@@ -313,6 +317,9 @@ export class Rooms {
       sender: this.sender,
       lookup: this.lookup,
     });
+    this.transactions = new Transactions(this.core, { tables, answers, ids, sender: this.sender });
+    const { transactions } = this;
+    this.checkbacks = new Checkbacks(this.core, { transactions, caller: parts.checkCaller, log });
     this.#chores = this.#newChores(gate);
   }
 
@@ -396,6 +403,7 @@ export class Rooms {
     this.consumers.start();
     this.#desks.start();
     this.#timers.start();
+    this.checkbacks.start();
     for (const chore of this.#chores) await chore.start();
   }
 
@@ -408,6 +416,7 @@ export class Rooms {
   async stop(): Promise<void> {
     for (const chore of this.#chores) await chore.stop();
     await this.#timers.stop();
+    await this.checkbacks.stop();
     this.consumers.stop();
     this.#desks.stop();
     this.#time.stop();
@@ -485,6 +494,7 @@ export class Rooms {
     for (const queue of this.#touched) for (const parking of [...queue.waiting]) parking.wake('DATA');
     this.#touched.clear();
     this.#timers.notice();
+    this.checkbacks.notice();
     for (const name of this.#state.goneTopics.splice(0)) this.#changedTopics.add(name);
     this.#flusher.notice();
     if (this.#changedTopics.size === 0) return;

@@ -9,6 +9,7 @@ import { ORDINALS } from '../../storage/keys';
 import { RECORD_HEADER_BYTES } from '../../storage/record';
 import { LIMITS } from '../base/limits';
 import type { Group } from './group';
+import type { ProducerGroup } from './producerGroup';
 import type { Topic, TopicPatch } from './topic';
 
 export const KIND = {
@@ -33,6 +34,10 @@ export const KIND = {
   dropDeadLetters: 19,
   listeners: 20,
   recall: 21,
+  prepare: 22,
+  resolve: 23,
+  checkHalves: 24,
+  putProducerGroup: 25,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -221,6 +226,31 @@ export type Command =
       readonly seen?: readonly string[];
       readonly gone?: readonly string[];
     }
+  /** A half message: stored, and seen by nobody until somebody decides. */
+  | {
+      readonly kind: 'prepare';
+      readonly topic: number;
+      readonly producerGroup: string;
+      /** Milliseconds until it is asked about first. */
+      readonly checkAfterMs: number;
+      /** What is remembered for an Idempotency-Key: base64 of its hash, and the content's hash. */
+      readonly answer?: { readonly key: string; readonly content: string };
+      /** The one message. */
+      readonly records: Buffer[];
+    }
+  /** A decision about the half message at this position: with its record as it becomes visible, or without, which forgets it. */
+  | { readonly kind: 'resolve'; readonly half: number; readonly records: Buffer[] }
+  /** Producers are asked about these; others were asked about often enough. */
+  | {
+      readonly kind: 'checkHalves';
+      readonly asked: readonly number[];
+      readonly intervalMs: number;
+      readonly parked: readonly number[];
+    }
+  | ({
+      readonly kind: 'putProducerGroup';
+      readonly group: Omit<ProducerGroup, 'version' | 'createdAt' | 'updatedAt'>;
+    } & Precondition)
   /** Moves low marks; every member deletes what is below them in its own time (janitor.ts). */
   | {
       readonly kind: 'trim';
@@ -232,6 +262,8 @@ export type Command =
       readonly idHour: number;
       /** First bucket of idempotency answers that is kept. */
       readonly answerBucket: number;
+      /** First hour (of the epoch) whose decisions about transactions are kept. */
+      readonly decisionHour?: number;
       /** Names whose tombstones are over 30 days old. */
       readonly tombstones: readonly string[];
     };
@@ -273,8 +305,16 @@ export const NO_MESSAGE = Buffer.alloc(0);
 /** Whether the record of this kind and ordinal is a message. */
 export function isMessage(kind: number, ordinal: number): boolean {
   if (kind === KIND.send) return true;
-  return ordinal > 0 && (kind === KIND.retry || kind === KIND.fireTimers || kind === KIND.redrive);
+  return ordinal > 0 && WITH_MESSAGES.has(kind);
 }
+
+const WITH_MESSAGES: ReadonlySet<number> = new Set([
+  KIND.retry,
+  KIND.fireTimers,
+  KIND.redrive,
+  KIND.prepare,
+  KIND.resolve,
+]);
 
 const KIND_OF_NUMBER = new Map<number, Kind>(Object.entries(KIND).map(([name, number]) => [number, name as Kind]));
 

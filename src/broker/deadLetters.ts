@@ -12,7 +12,7 @@ import { Turns } from '../base/turns';
 import { hexOf } from '../base/messageId';
 import type { Answers } from './answers';
 import { inCommands, type RedrivenItem } from './command';
-import { groupNamed, topicNamed, type Core } from './core';
+import { groupNamed, type Core } from './core';
 import type { RedriveAnswer } from './failureChanges';
 import { deadLetterTopicOf, retryTopicOf } from './group';
 import { copyMessage, decodeMessage, messageIdOf } from './message';
@@ -20,9 +20,9 @@ import type { Queue } from './queue';
 import type { Delivery } from './reader';
 import type { Retries } from './retries';
 import { scanRows } from './rows';
-import type { Sender } from './sender';
-import type { GroupState, TopicState } from './state';
-import { refusalOf, writable } from './topic';
+import { writableTopic, type Sender } from './sender';
+import type { GroupState } from './state';
+import { refusalOf } from './topic';
 
 export interface DeadLetter {
   readonly delivery: Delivery;
@@ -189,7 +189,7 @@ export class DeadLetters {
 
   async #places(group: GroupState, found: readonly Found[], { topic, dryRun }: RedriveRequest): Promise<Place[]> {
     const name = topic ?? retryTopicOf(group.record.name);
-    const target = topic === undefined ? undefined : this.#targetNamed(topic);
+    const target = topic === undefined ? undefined : writableTopic(this.#core, topic);
     const retries = (): number | Promise<number> =>
       dryRun ? (this.#core.state.topicsByName.get(name)?.record.no ?? 0) : this.#retries.ensureTopic(name);
     const no = target?.record.no ?? (await retries());
@@ -201,15 +201,6 @@ export class DeadLetters {
       const copy = copyMessage(record, { topic: no, queueId, attempt: 1, origin: origin! });
       return { dead, item, record: copy, refusal };
     });
-  }
-
-  #targetNamed(name: string): TopicState {
-    const topic = topicNamed(this.#core.state, name);
-    if (writable(topic.record.permission)) return topic;
-    throw new GantryError(
-      'NO_PERMISSION',
-      `topic ${name} takes no messages: its permission is ${topic.record.permission}`,
-    );
   }
 
   #planned({ item, refusal }: Place): RedriveResult {

@@ -28,6 +28,7 @@ const OF_TOPICS = {
   q: (topic: number) => tableKeys.segmentsOf(topic, 0).subarray(0, 7),
   W: tableKeys.scheduledOf,
   V: tableKeys.scheduledIdsOf,
+  H: tableKeys.halfRecordsOf,
 } as const;
 const OF_GROUPS = { K: tableKeys.deadLettersOf } as const;
 
@@ -45,6 +46,7 @@ export class Janitor {
   #orphanedTimers: { readonly from: Buffer; readonly applied: number } | undefined;
   #idHour = 0;
   #answerBucket = 0;
+  #decisionHour = 0;
   #steps = 0;
 
   constructor(parts: { state: BrokerState; journal: Journal; tables: Tables }) {
@@ -60,6 +62,7 @@ export class Janitor {
     deleted += await this.#segments();
     deleted += await this.#idRuns();
     deleted += await this.#answers();
+    deleted += await this.#decisions();
     await this.#findOrphans();
     deleted += await this.#deletedTopics();
     deleted += await this.#deletedGroups();
@@ -125,6 +128,17 @@ export class Janitor {
       lt: tableKeys.answersOfBucket(answerBucket),
     });
     if (done) this.#answerBucket = answerBucket;
+    return deleted;
+  }
+
+  async #decisions(): Promise<number> {
+    const { decisionHour } = this.#state.marks;
+    if (decisionHour <= this.#decisionHour) return 0;
+    const { deleted, done } = await this.#deleteAll({
+      gte: tableKeys.decisionsOfHour(this.#decisionHour),
+      lt: tableKeys.decisionsOfHour(decisionHour),
+    });
+    if (done) this.#decisionHour = decisionHour;
     return deleted;
   }
 

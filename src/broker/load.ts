@@ -6,8 +6,10 @@ import type { Tables } from '../../storage/tables';
 import { apply } from './apply';
 import { decodeCommand, type Identity } from './command';
 import type { Group } from './group';
+import type { Half } from './halves';
 import { LeaseQueue } from './leaseQueue';
 import { messageTopic } from './message';
+import type { ProducerGroup } from './producerGroup';
 import { Queue } from './queue';
 import { Segment } from './segment';
 import {
@@ -134,6 +136,7 @@ async function loadGroups(state: BrokerState, tables: Tables): Promise<void> {
     group?.offsets.set(queueNumberOf(key), readNumber(value, 0));
   }
   await loadOwners(state, tables);
+  await loadHalves(state, tables);
   await loadLeases(state, tables);
   await loadListeners(state, tables);
 }
@@ -147,6 +150,15 @@ async function loadOwners(state: BrokerState, tables: Tables): Promise<void> {
   for (const { key, value } of await rowsOf(state, tables, 'c')) {
     const group = groupOf(state, key);
     if (group) group.counts = parseJson<GroupState['counts']>(value);
+  }
+}
+
+async function loadHalves(state: BrokerState, tables: Tables): Promise<void> {
+  const { open, producerGroups } = state.halves;
+  for (const { key, value } of await rowsOf(state, tables, 'h')) open.set(readNumber(key, 1), parseJson<Half>(value));
+  for (const { value } of await rowsOf(state, tables, 'p')) {
+    const group = parseJson<ProducerGroup>(value);
+    producerGroups.set(group.name, group);
   }
 }
 
@@ -192,6 +204,7 @@ export async function replay(state: BrokerState, journal: Journal, onBatch: () =
     }
     touched.clear();
     state.newTimers = [];
+    state.halves.changed = [];
     state.goneTopics = [];
     if (!onBatch()) break;
   }

@@ -5,6 +5,7 @@
  */
 import { positionOf } from '../../storage/keys';
 import type { Journal } from '../../storage/journal';
+import { LIMITS } from '../base/limits';
 import type { Log } from '../base/log';
 import type { QueueOffset } from './command';
 import type { Core } from './core';
@@ -62,9 +63,11 @@ export class Retention {
     if (this.usedRatio >= this.#options.forceTrimRatio) head = Math.max(head, this.#forcedHead());
     head = Math.min(head, applied + 1);
     const answerBucket = answerBucketOf(now) - 1;
+    const decisionHour = hourOf(now - LIMITS.decisionMs);
     const tombstones = this.#oldTombstones(now);
-    if (head <= marks.journalHead && answerBucket <= marks.answerBucket && tombstones.length === 0) return;
-    await this.trim(Math.max(head, marks.journalHead), answerBucket, tombstones);
+    const due = answerBucket > marks.answerBucket || decisionHour > marks.decisionHour || tombstones.length > 0;
+    if (head <= marks.journalHead && !due) return;
+    await this.trim(Math.max(head, marks.journalHead), answerBucket, tombstones, decisionHour);
   }
 
   /** Asks the disk and decides whether anything more is taken in. */
@@ -93,7 +96,7 @@ export class Retention {
   }
 
   /** Moves the journal's head to `head`, and every queue's minimum to its first message that stays. */
-  async trim(head: number, answerBucket: number, tombstones: string[]): Promise<void> {
+  async trim(head: number, answerBucket: number, tombstones: string[], decisionHour = 0): Promise<void> {
     const minima = await this.#minima(positionOf(head, 0));
     const { marks } = this.#core.state;
     const idHour = head > this.#core.state.applied ? hourOf(marks.time) : await this.#hourOfIndex(head);
@@ -109,7 +112,7 @@ export class Retention {
         tombstones: [],
       });
     }
-    await this.#core.submit({ kind: 'trim', head, minima, idHour, answerBucket, tombstones });
+    await this.#core.submit({ kind: 'trim', head, minima, idHour, answerBucket, decisionHour, tombstones });
     if (minima.length > 0) this.#log.info({ head, queues: minima.length }, 'messages trimmed');
   }
 

@@ -73,13 +73,7 @@ export class Sender {
    * SERVICE_NOT_AVAILABLE: nothing was written; OUTCOME_UNKNOWN: nobody knows).
    */
   async send(topicName: string, messages: readonly OutgoingMessage[], idempotencyKey?: string): Promise<SendAnswer> {
-    const topic = topicNamed(this.#core.state, topicName);
-    if (!writable(topic.record.permission)) {
-      throw new GantryError(
-        'NO_PERMISSION',
-        `topic ${topicName} takes no messages: its permission is ${topic.record.permission}`,
-      );
-    }
+    const topic = writableTopic(this.#core, topicName);
     this.#core.checkRoom();
     if (idempotencyKey !== undefined) return this.#sendOnce(topic, messages, idempotencyKey);
     return { results: await this.#store(topic, messages, this.#plan(topic, messages)), replayed: false };
@@ -274,8 +268,18 @@ function dueAt({ delayMs, deliverAt }: OutgoingMessage, now: number): number | u
   return due !== undefined && due > now ? due : undefined;
 }
 
+/** The topic, if it exists and takes messages. */
+export function writableTopic(core: Core, name: string): TopicState {
+  const topic = topicNamed(core.state, name);
+  if (writable(topic.record.permission)) return topic;
+  throw new GantryError(
+    'NO_PERMISSION',
+    `topic ${name} takes no messages: its permission is ${topic.record.permission}`,
+  );
+}
+
 /** The same content is the same bodies with the same attributes in the same order, however the request was written. */
-function contentHash(messages: readonly OutgoingMessage[]): string {
+export function contentHash(messages: readonly OutgoingMessage[]): string {
   const hash = createHash('sha256');
   for (const { body, properties, ...attributes } of messages) {
     const pairs = properties && Object.entries(properties).sort(([a], [b]) => (a < b ? -1 : 1));

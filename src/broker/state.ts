@@ -7,6 +7,7 @@
 import { numberValue, readNumber, tableKeys, writeNumber } from '../../storage/keys';
 import type { Identity, QueueOffset } from './command';
 import { retryTopicOf, type Group } from './group';
+import { Halves } from './halves';
 import { IdRuns } from './idRuns';
 import { LeaseQueue, type LeaseEntry } from './leaseQueue';
 import { messageIdOf } from './message';
@@ -26,7 +27,7 @@ export interface TopicState {
   /** Messages that wait for their time. */
   scheduled: number;
   /** Since this process started, for the metrics; not part of the state machine. */
-  readonly traffic: { messagesIn: number; bytesIn: number };
+  readonly traffic: { messagesIn: number; bytesIn: number; committed: number; rolledBack: number };
 }
 
 /** Who reads a queue for a group. It stays recorded when he goes, until somebody else takes the queue. */
@@ -76,6 +77,8 @@ export interface Marks {
   journalHead: number;
   idHour: number;
   answerBucket: number;
+  /** First hour (of the epoch) whose decisions about transactions are kept. */
+  decisionHour: number;
   /** Time of the last command, milliseconds: command time never goes back. */
   time: number;
   epoch: number;
@@ -86,7 +89,8 @@ export const topicOfQueueNumber = (number: number): number => Math.floor(number 
 export const queueIdOfNumber = (number: number): number => number % 0x10000;
 
 /** Families that are loaded whole at start; their rows are counted so that a missing one is noticed. */
-export type Family = 't' | 'x' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w';
+export type Family =
+  't' | 'x' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p';
 
 export class BrokerState {
   readonly topics = new Map<number, TopicState>();
@@ -99,9 +103,10 @@ export class BrokerState {
   readonly tail: Tail;
   readonly counts: Record<Family, number> = {
     ...{ t: 0, x: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
-    ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0, w: 0 },
+    ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0, w: 0, h: 0, p: 0 },
   };
-  readonly marks: Marks = { journalHead: 1, idHour: 0, answerBucket: 0, time: 0, epoch: 0 };
+  readonly halves = new Halves(this.overlay, this.counts);
+  readonly marks: Marks = { journalHead: 1, idHour: 0, answerBucket: 0, decisionHour: 0, time: 0, epoch: 0 };
   identity: Identity | undefined;
   /** Index of the last applied command. */
   applied = 0;
@@ -147,6 +152,7 @@ export class BrokerState {
       this.orphanedTimers.add(record.no);
       this.#countScheduled(topic, -topic.scheduled);
     }
+    this.halves.dropTopic(record.no);
     this.deletedTopics.set(record.no, index);
     if (!this.tombstones.has(tombstone.name)) this.counts.x++;
     this.tombstones.set(tombstone.name, tombstone);
@@ -436,7 +442,7 @@ export class BrokerState {
       declared: new Map(),
       seen: new SeenTags(),
       scheduled: 0,
-      traffic: { messagesIn: 0, bytesIn: 0 },
+      traffic: { messagesIn: 0, bytesIn: 0, committed: 0, rolledBack: 0 },
     };
   }
 

@@ -11,6 +11,7 @@ export function applyTrim(state: BrokerState, { command }: Applied<CommandOf<'tr
   marks.journalHead = Math.max(marks.journalHead, command.head);
   marks.idHour = Math.max(marks.idHour, command.idHour);
   marks.answerBucket = Math.max(marks.answerBucket, command.answerBucket);
+  marks.decisionHour = Math.max(marks.decisionHour, command.decisionHour ?? 0);
   for (const name of command.tombstones) state.dropTombstone(name);
   return { ok: undefined };
 }

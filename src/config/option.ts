@@ -271,6 +271,14 @@ export const OPTIONS = {
     reason: 'They cause no disk read, which would slow the writer.',
   }),
 
+  webhookNetworks: option({
+    group: 'Network',
+    roles: BROKERS,
+    kind: kinds.oneOf('public', 'any'),
+    default: 'public',
+    help: 'Where the webhooks of producer groups may lead: public addresses, or any.',
+    reason: 'Whoever may set a webhook could otherwise reach what only the broker reaches.',
+  }),
   drainMs: option({
     group: 'Process',
     roles: ROLES,

@@ -12,6 +12,7 @@ import {
   type Kind,
 } from '../../src/broker/command';
 import { GROUP_DEFAULTS } from '../../src/broker/group';
+import { CHECK_DEFAULTS } from '../../src/broker/producerGroup';
 import { encodeMessage, messageTopic } from '../../src/broker/message';
 import { message } from '../support/broker';
 
@@ -125,6 +126,18 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     gone: ['c3'],
   },
   recall: { kind: 'recall', topic: 2, messages: [[1_700_000_000_000, 2 ** 50, 'AB'.repeat(16)]] },
+  prepare: {
+    kind: 'prepare',
+    ...{ topic: 2, producerGroup: 'p', checkAfterMs: 6000, answer: { key: 'AAAA', content: 'BBBB' } },
+    records: [record()],
+  },
+  resolve: { kind: 'resolve', half: 2 ** 50, records: [record()] },
+  checkHalves: { kind: 'checkHalves', asked: [2 ** 50], intervalMs: 30_000, parked: [5] },
+  putProducerGroup: {
+    kind: 'putProducerGroup',
+    group: { name: 'p', ...CHECK_DEFAULTS, webhook: { url: 'https://example.com/', secret: 'whsec_AAAA' } },
+    ifMatch: 3,
+  },
   trim: {
     kind: 'trim',
     head: 9,
@@ -163,6 +176,10 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     dropDeadLetters: 19,
     listeners: 20,
     recall: 21,
+    prepare: 22,
+    resolve: 23,
+    checkHalves: 24,
+    putProducerGroup: 25,
   });
 });
 

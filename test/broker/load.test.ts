@@ -4,11 +4,30 @@ import { loadTables } from '../../src/broker/load';
 import { hourOf } from '../../src/broker/idRuns';
 import { BrokerState, type Family } from '../../src/broker/state';
 import { Tail } from '../../src/broker/tail';
-import { HOUR, NAME, setup, stopBrokers, to } from '../support/broker';
+import { CHECK_DEFAULTS } from '../../src/broker/producerGroup';
+import { HOUR, message, NAME, setup, stopBrokers, to } from '../support/broker';
 
 afterEach(stopBrokers);
 
-const FAMILIES: readonly Family[] = ['t', 'x', 'g', 'o', 'D', 'S', 'Q', 'O', 'N', 'L', 'A', 'b', 'P', 'c', 'w'];
+const FAMILIES: readonly Family[] = [
+  't',
+  'x',
+  'g',
+  'o',
+  'D',
+  'S',
+  'Q',
+  'O',
+  'N',
+  'L',
+  'A',
+  'b',
+  'P',
+  'c',
+  'w',
+  'h',
+  'p',
+];
 
 const load = async (t: Awaited<ReturnType<typeof setup>>) => {
   const state = new BrokerState(new Tail(1000));
@@ -34,6 +53,9 @@ describe('a family of rows that is loaded whole', () => {
     await t.rooms.retries.sendBack('search', { consumerId: 'c1', messages: [failed] });
     await t.topic('reminders', { type: 'DELAY' });
     await t.schedule('reminders', { delayMs: HOUR });
+    await t.topic('transfers', { type: 'TRANSACTION' });
+    await t.rooms.transactions.prepare('transfers', { producerGroup: 'banks', message: message('pay') });
+    await t.rooms.checkbacks.putGroup({ name: 'banks', ...CHECK_DEFAULTS });
     await t.group('mail', { mode: 'BROADCASTING' });
     await t.join('mail', 'c1');
     await t.rooms.retention.trim(t.state.applied + 1, 0, []);

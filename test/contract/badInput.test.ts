@@ -104,7 +104,10 @@ const pathNames = (operation: Operation): string[] =>
 const everyPath = [
   ...new Map([...contract.operations.values()].map((operation) => [operation.path, operation])).entries(),
 ];
-const NO_HEAD = ['pollMessages', 'readQueue', 'getMessage', 'listDeadLetters'];
+const NO_HEAD = [
+  ...['pollMessages', 'readQueue', 'getMessage', 'listDeadLetters'],
+  ...['listScheduled', 'getTransaction', 'pollTransactionChecks'],
+];
 
 describe('methods and paths', () => {
   test.each(everyPath)('%s takes its own methods only, and says which', async (path, one) => {

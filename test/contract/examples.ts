@@ -110,7 +110,7 @@ export function walkthrough(contract: Contract): Operation[] {
 export const atNameserver = (operation: Operation): boolean => operation.tags.includes('NameServer');
 
 /** Fields whose values a server makes up. */
-const MADE_UP = new Set(['cursor', 'generation', 'receiptHandle']);
+const MADE_UP = new Set(['cursor', 'generation', 'receiptHandle', 'transactionId']);
 
 /**
  * Sends examples one after the other. What the server makes up stands in the document as some text, first in the
@@ -128,9 +128,10 @@ export class Walk {
   }
 
   async send({ operation, parts }: Example): Promise<Reply> {
-    const sent = parts.body === undefined ? parts : { ...parts, body: this.real(parts.body) };
+    const path = this.real(parts.path ?? {}) as Record<string, Scalar>;
+    const sent = { ...parts, path, ...(parts.body === undefined ? {} : { body: this.real(parts.body) }) };
     const reply: Reply = await this.#serverOf(operation).call(operation.id as 'getVersion', sent);
-    if (reply.status === 200) this.learn(operation, reply.body);
+    if (reply.status === 200 || reply.status === 201) this.learn(operation, reply.body, reply.status);
     return reply;
   }
 
@@ -142,10 +143,10 @@ export class Walk {
     return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, this.real(part)]));
   }
 
-  /** Compares the answer 200 of an operation with its example. */
-  learn(operation: Operation, answer: unknown): void {
+  /** Compares the answer of an operation with its example. */
+  learn(operation: Operation, answer: unknown, status = 200): void {
     const shown = placedExamples(this.#contract, operation).find(({ where }) =>
-      where.startsWith('answer 200 application/json'),
+      where.startsWith(`answer ${status} application/json`),
     );
     this.#compare(shown?.value, answer);
   }

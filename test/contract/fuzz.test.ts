@@ -35,8 +35,16 @@ afterAll(() => node.stop());
 
 /** What most requests take for granted; they also undo it. */
 async function setUp(): Promise<void> {
-  for (const id of ['createTopic', 'putTag', 'putGroup', 'joinGroup', 'sendMessages'] as const) {
-    for (const { parts } of examplesOf(contract, contract.operation(id))) await broker.call(id, parts);
+  for (const id of [
+    'createTopic',
+    'putTag',
+    'putGroup',
+    'joinGroup',
+    'sendMessages',
+    'putProducerGroup',
+    'prepareTransaction',
+  ] as const) {
+    for (const { parts } of examplesOf(contract, contract.operation(id))) learn(await broker.call(id, parts));
   }
   await broker.call('updateTopic', { path: { topic: 'orders' }, body: { permission: 'RW', tagPolicy: 'OPEN' } });
 }

@@ -34,7 +34,9 @@ export class Memory {
   }
 }
 
-const LEARNT = new Set(['cursor', 'generation', 'messageId', 'offsetMessageId', 'receiptHandle', 'etag']);
+const LEARNT = new Set([
+  ...['cursor', 'generation', 'messageId', 'offsetMessageId', 'receiptHandle', 'transactionId', 'etag'],
+]);
 
 /** Lists whose items are called otherwise than one would guess. */
 const ITEMS: Readonly<Record<string, string>> = {
@@ -52,8 +54,9 @@ const mostly = (known: readonly string[], other: Arbitrary<string>): Arbitrary<s
 export class Requests {
   readonly #memory: Memory;
   readonly #known: Readonly<Record<string, readonly string[]>> = {
-    topic: ['orders', 'orders', 'payments', 'other'],
-    name: ['orders', 'payments', 'other'],
+    topic: ['orders', 'orders', 'payments', 'reminders', 'transfers', 'other'],
+    name: ['orders', 'payments', 'reminders', 'transfers', 'other'],
+    producerGroup: ['banks', 'shops'],
     group: ['billing', 'accounting', 'mailing'],
     consumerId: ['worker-1', 'worker-2'],
     broker: ['broker-a', 'broker-a', 'broker-a', 'broker-b'],
@@ -115,6 +118,8 @@ export class Requests {
       return fc.oneof(this.#earlier('cursor', ''), fc.constant(''), fc.base64String({ maxLength: 60 }));
     if (name === 'waitMs') return fc.nat(10);
     if (name === 'receiptHandle') return fc.oneof(this.#earlier('receiptHandle', 'AAAA'), fc.constant('AAAA'));
+    if (name === 'transactionId') return fc.oneof(this.#earlier('transactionId', NO_ID), fc.constant(NO_ID));
+    if (name === 'url') return fc.constantFrom('https://example.com/checks', 'http://10.0.0.1/', 'ftp://a', 'x');
     if (name === 'generation') return fc.oneof(this.#earlier('generation', '2'), fc.constant('1'));
     if (name === 'messageId')
       return fc.oneof(this.#earlier('messageId', NO_ID), this.#earlier('offsetMessageId', NO_ID), fc.constant(NO_ID));

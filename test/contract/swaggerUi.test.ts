@@ -57,11 +57,15 @@ scene('Swagger UI', () => {
     const body = walk.real(parts.body);
     if (JSON.stringify(body) !== JSON.stringify(parts.body))
       await block.locator('.body-param__text').fill(JSON.stringify(body));
+    for (const [name, shown] of Object.entries(parts.path ?? {})) {
+      const real = walk.real(shown);
+      if (real !== shown) await block.locator(`tr[data-param-name="${name}"] input`).fill(String(real));
+    }
     const answered = page.waitForResponse(() => true);
     await block.locator('button.execute').click();
     const response = await answered;
-    if (response.status() === 200 && response.headers()['content-type'] === 'application/json')
-      walk.learn(operation, await response.json());
+    if (response.status() < 300 && response.headers()['content-type'] === 'application/json')
+      walk.learn(operation, await response.json(), response.status());
     const status = block.locator('.live-responses-table .response-col_status').first();
     await status.waitFor();
     const answer = (await block.locator('.live-responses-table tbody').innerText()).slice(0, 500);

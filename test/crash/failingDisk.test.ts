@@ -14,7 +14,7 @@ import { STATUS } from '../../api/problem';
 import type { Code } from '../../src/base/errors';
 import { silentLog } from '../../src/base/log';
 import { Broker } from '../../src/broker/broker';
-import { bodies, codeOf, DEFAULTS, message, newTopic, seededChance, until } from '../support/broker';
+import { bodies, codeOf, DEFAULTS, NOBODY_ANSWERS, message, newTopic, seededChance, until } from '../support/broker';
 import { Children, KilledProcessDisk } from '../support/child';
 import { ManualClock } from '../support/clock';
 import { http, type Http } from '../support/http';
@@ -116,6 +116,7 @@ describe('a write that fails', () => {
       journal: folder.journal,
       tables: folder.tables,
       disk: { usedRatio: () => Promise.resolve(0.1) },
+      checkCaller: NOBODY_ANSWERS,
       onFatal: (error) => void fatal.push(error),
       options: { ...DEFAULTS, syncEveryTurn: flush === 'sync' },
     });

@@ -17,6 +17,7 @@ import { decodeMessage, type OutgoingMessage } from '../../src/broker/message';
 import type { PollAnswer, PollOptions } from '../../src/broker/poller';
 import type { CommitRequest } from '../../src/broker/positions';
 import type { Delivery } from '../../src/broker/reader';
+import type { CheckCaller } from '../../src/broker/checkbacks';
 import type { ScheduledResult, SendResult, StoredResult } from '../../src/broker/sender';
 import type { Topic } from '../../src/broker/topic';
 import type { NewTopic } from '../../src/broker/topics';
@@ -200,6 +201,8 @@ export class TestBroker<C extends Clock> {
   readonly fatal: unknown[] = [];
   /** The part of the disk that is used, or why nobody can tell. */
   used: number | Error = 0.1;
+  /** What the webhooks of producer groups answer. */
+  checkCaller = NOBODY_ANSWERS;
   broker!: Broker;
   folder!: Folder;
   #life!: MortalClock;
@@ -230,6 +233,7 @@ export class TestBroker<C extends Clock> {
       disk: {
         usedRatio: () => (typeof this.used === 'number' ? Promise.resolve(this.used) : Promise.reject(this.used)),
       },
+      checkCaller: this.checkCaller,
       onFatal: (error) => void (life.dead || this.fatal.push(error)),
       options: this.options,
     });
@@ -399,6 +403,12 @@ export const newGroup = (name: string): NewGroup => ({
   consumeFrom: 'EARLIEST',
   ...GROUP_DEFAULTS,
 });
+
+/** Webhooks that nobody serves. */
+export const NOBODY_ANSWERS: CheckCaller = {
+  check: () => undefined,
+  ask: () => Promise.reject(new Error('nobody answers at this webhook')),
+};
 
 /** A message as tests write it: its text, or its parts. */
 export type Given = string | (Partial<Omit<OutgoingMessage, 'body'>> & { body?: string | Buffer });
