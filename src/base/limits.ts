@@ -52,6 +52,22 @@ export const LIMITS = {
   producerGroups: 20_000,
   /** Transactions in one answer of the check-back, and in one request that decides. */
   transactions: 1000,
+  /** Characters of a SQL filter: half of what a URI carries, so that what works in a body works in a query, too. RocketMQ sets no bound. */
+  filterCharacters: 4096,
+  /** Parentheses, NOTs and signs in each other in a SQL filter: each is a few frames of the stack, and nobody reads more. */
+  filterDepth: 64,
+  /** Comparisons in a SQL filter: each costs about 0.1 µs for every message a poll looks at; a list of IN counts as one. */
+  filterTerms: 256,
+  /** Characters of a property that a SQL filter reads as a number: doubles need 24; Node takes 0.2 ms for one of 16,000 digits. */
+  filterNumberCharacters: 64,
+  /** Messages that are read at once to be shown to a SQL filter: few enough to be held, enough to hide the reading. */
+  filterMessages: 256,
+  /** Bytes of them, or one message: a sparse filter reads bodies of 4 MiB, too. */
+  filterBytes: 1024 * 1024,
+  /** Milliseconds that one call spends on reading messages for a SQL filter and deciding about them, before it answers with what it found. */
+  filterMs: 200,
+  /** Milliseconds of deciding, then other calls have their turn: a contrived expression takes 20 ms for one message. */
+  filterTurnMs: 5,
   /** Commands in one turn of the writer. */
   turnCommands: 1024,
   /** Bytes in one turn of the writer: the disk writes one part of a burst while the event loop prepares the next. */

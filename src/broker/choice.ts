@@ -1,18 +1,20 @@
 /**
  * Chooses what a receive takes, before a command records it: first what came back, then what was never looked at,
- * filtered by the index alone and then by the tag. What is chosen is reserved, so that receives at the same time never
- * choose the same; one at a time chooses from a queue. In an ordered group a message waits as long as an earlier one of
- * its messageGroup is not done; it is noted as held, and others are taken before it.
+ * filtered by the index alone and then by the tag, or shown to a filter that has to see it. What is chosen is reserved,
+ * so that receives at the same time never choose the same; one at a time chooses from a queue. In an ordered group a
+ * message waits as long as an earlier one of its messageGroup is not done; it is noted as held, and others are taken
+ * before it.
  */
 import { LIMITS } from '../base/limits';
 import type { LeaseTake } from './command';
 import type { Core } from './core';
+import { Effort } from './effort';
 import type { Filter } from './filter';
 import { FilterCache } from './filterCache';
 import { exhausted, subscriptionTo } from './group';
 import type { LeaseOutcome } from './leaseChanges';
 import type { Desk } from './leaseDesks';
-import { messageAttempt, messageTag } from './message';
+import { messageAttempt } from './message';
 import type { Delivery } from './reader';
 
 /** A message, and which delivery of it the first one from its queue is. */
@@ -23,10 +25,16 @@ export interface Wanted {
   readonly maxBytes: number;
 }
 
+/** Bytes that a message that is read counts at least: reading it at all costs as much as so many more. */
+const LEAST_READ = 4096;
+
 /** What one desk gives: offsets and positions in order, how they are to be taken, and what becomes of the others. */
 interface Draft {
   readonly desk: Desk;
   readonly filter: Filter | undefined;
+  /** Of a filter that has to see the records: which it takes of those before `seenTo`. */
+  readonly taken: Set<number>;
+  seenTo: number;
   readonly offsets: number[];
   readonly positions: number[];
   /** messageGroup's hash of those that were never looked at before. */
@@ -69,12 +77,20 @@ export class Choice {
   blocked = false;
   /** Messages that the filter left out, and such that others have. */
   filtered = 0;
+  /** Bytes of those of them that had to be read. */
+  readInVain = 0;
+  /** For filters that have to see the records. */
+  readonly effort: Effort;
   inFlight = 0;
   /** Queues that others were choosing from. */
   readonly busy: Desk[] = [];
   readonly #seats: Seat[] = [];
   readonly #unlocks: (() => void)[] = [];
   readonly #reserved: Reserved[] = [];
+
+  constructor(effort: Effort) {
+    this.effort = effort;
+  }
 
   lock(desk: Desk): void {
     let done!: () => void;
@@ -171,7 +187,7 @@ export class Chooser {
   }
 
   async choose(desks: readonly Desk[], want: Wanted): Promise<Choice> {
-    const choice = new Choice();
+    const choice = new Choice(new Effort(this.#core.clock));
     try {
       for (const desk of desks) {
         if (choice.full || choice.messages.length >= want.max) break;
@@ -194,7 +210,7 @@ export class Chooser {
       desk,
       // A group's retries are its own already.
       filter: subscription && this.#filters.of(subscription.filter),
-      ...{ offsets: [], positions: [], fresh: new Map(), held: [], dropped: [] },
+      ...{ taken: new Set(), seenTo: 0, offsets: [], positions: [], fresh: new Map(), held: [], dropped: [] },
       from: desk.from,
       next: Math.max(desk.from, queue.min),
     };
@@ -203,7 +219,8 @@ export class Chooser {
     await this.#comeBack(draft, want, choice, groups);
     await this.#new(draft, want, choice, groups);
     const records = await this.#core.reader.records(draft.positions);
-    this.#settle(draft, records, choice);
+    const wanted = await this.#wanted(draft, records, choice.effort);
+    this.#settle(draft, records, wanted, choice);
   }
 
   /** What nobody has any more, lowest first. `groups`: messageGroups of which something is not done. */
@@ -248,15 +265,17 @@ export class Chooser {
     const { ordered } = desk.group.record;
     const held = desk.leases?.entries.size ?? 0;
     while (draft.next < end && !choice.full && choice.messages.length + draft.offsets.length < want.max) {
+      const decided = filter?.byRecord ? await this.#show(draft, filter, want, choice, end) : end;
       const inMemory = this.#core.index.inMemory(desk.queue, draft.next);
       const segments = inMemory ? [inMemory] : await this.#core.index.from(desk.queue, draft.next, end - draft.next);
-      if (segments.length === 0) return false;
+      if (segments.length === 0 || decided === draft.next) return false;
       for (const segment of segments) {
-        for (const stop = Math.min(segment.end, end); draft.next < stop; draft.next++) {
+        for (const stop = Math.min(segment.end, decided); draft.next < stop; draft.next++) {
           if (choice.messages.length + draft.offsets.length >= want.max) return false;
           const offset = draft.next;
-          if (filter && !filter.mayMatch(segment.tagHash(offset))) {
+          if (filter && !(filter.byRecord ? draft.taken.has(offset) : filter.mayMatch(segment.tagHash(offset)))) {
             choice.filtered++;
+            if (filter.byRecord) choice.readInVain += Math.max(segment.bytes(offset), LEAST_READ);
             continue;
           }
           const hash = segment.groupHash(offset);
@@ -277,9 +296,38 @@ export class Chooser {
     return false;
   }
 
-  /** The records decide the rest: the tag itself, and how often a message was delivered. */
-  #settle(draft: Draft, records: readonly (Buffer | undefined)[], choice: Choice): void {
-    const { desk, filter } = draft;
+  /** Up to where the filter has seen the records: one part more than before, unless that is used up or no effort is left. */
+  async #show(draft: Draft, filter: Filter, want: Wanted, { messages, effort }: Choice, end: number): Promise<number> {
+    if (draft.next >= draft.seenTo && !effort.spent) {
+      const maxEntries = end - draft.next;
+      // In an ordered group most of what it takes may have to wait.
+      const { ordered } = draft.desk.group.record;
+      const enough = ordered ? {} : { max: want.max - messages.length - draft.offsets.length };
+      const bounds = { filter, effort, maxEntries, ...enough };
+      const { taken, nextOffset } = await this.#core.reader.examine(draft.desk.queue, draft.next, bounds);
+      draft.taken.clear();
+      for (const { queueOffset } of taken) draft.taken.add(queueOffset);
+      draft.seenTo = nextOffset;
+    }
+    return Math.max(draft.next, draft.seenTo);
+  }
+
+  /** What the filter says to each record. What came back when no effort is left is taken: it was wanted when it was first handed out. */
+  async #wanted(draft: Draft, records: readonly (Buffer | undefined)[], effort: Effort): Promise<boolean[]> {
+    const { filter, offsets, fresh } = draft;
+    const wanted: boolean[] = [];
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i];
+      const decided = !filter || (filter.byRecord && (fresh.has(offsets[i]!) || effort.spent));
+      wanted.push(record !== undefined && (decided || filter.matches(record)));
+      if (filter?.byRecord && !decided && effort.due) await effort.pause();
+    }
+    return wanted;
+  }
+
+  /** The records decide the rest: the filter, and how often a message was delivered. */
+  #settle(draft: Draft, records: readonly (Buffer | undefined)[], wanted: readonly boolean[], choice: Choice): void {
+    const { desk } = draft;
     const { queue, group } = desk;
     const fresh: [number, number][] = [];
     const again: [number, number][] = [];
@@ -288,7 +336,7 @@ export class Chooser {
       const record = records[i];
       const hash = draft.fresh.get(queueOffset);
       const entry = desk.entry(queueOffset);
-      if (record === undefined || (filter && !filter.matches(messageTag(record)))) {
+      if (record === undefined || !wanted[i]) {
         if (hash === undefined && entry) draft.dropped.push([queueOffset, entry.lease]);
         else choice.filtered++;
         choice.more = true; // it took a place, or others of its messageGroup were held back behind it

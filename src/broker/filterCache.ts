@@ -8,11 +8,11 @@ export class FilterCache {
 
   /** undefined = everything is wanted. */
   of(spec: FilterSpec): Filter | undefined {
-    const { expression } = spec;
-    if (!this.#filters.has(expression)) {
+    const name = `${spec.type} ${spec.expression}`;
+    if (!this.#filters.has(name)) {
       if (this.#filters.size >= REMEMBERED) this.#filters.clear();
-      this.#filters.set(expression, parseFilter(spec));
+      this.#filters.set(name, parseFilter(spec));
     }
-    return this.#filters.get(expression);
+    return this.#filters.get(name);
   }
 }

@@ -240,20 +240,21 @@ export class Groups {
   }
 }
 
-/** Otherwise messages would pass consumers that never saw them. */
+/** Otherwise messages would pass consumers that never saw them. Throws FILTER_INVALID, too. */
 export function checkSubscription(
   group: Group,
   subscription: Subscription | undefined,
   wanted: { readonly topic: string; readonly filter: FilterSpec | undefined },
 ): void {
+  if (wanted.filter) parseFilter(wanted.filter);
   const sameFilter =
     wanted.filter === undefined || canonical(wanted.filter) === canonical(subscription?.filter ?? group.filter);
   if (subscription && sameFilter) return;
   const { topicName, filter } = subscription ?? group;
   throw new GantryError(
     'SUBSCRIPTION_CONFLICT',
-    `group ${group.name} reads topic ${topicName} with ${JSON.stringify(filter.expression)}, not ${wanted.topic} with ` +
-      `${JSON.stringify(wanted.filter?.expression ?? '*')}: use another group, or change this one's filter with PUT /v1/groups/${group.name}`,
+    `group ${group.name} reads topic ${topicName} with ${inWords(filter)}, not ${wanted.topic} with ` +
+      `${inWords(wanted.filter ?? EVERYTHING)}: use another group, or change this one's filter with PUT /v1/groups/${group.name}`,
     {
       members: {
         group: { topic: topicName, filter },
@@ -262,3 +263,6 @@ export function checkSubscription(
     },
   );
 }
+
+const inWords = ({ type, expression }: FilterSpec): string =>
+  `${type === 'TAG' ? '' : `${type} `}${JSON.stringify(expression)}`;

@@ -77,6 +77,8 @@ interface Place {
 
 /** Filtered messages a receive may pass before it records that it did. */
 const UNRECORDED = 1000;
+/** Bytes read for those that it may pass: each receive would read them again. */
+const UNRECORDED_BYTES = 256 * 1024;
 
 /** Stands for the answer to an attempt, when nobody got it. */
 const GIVEN_BACK = 0;
@@ -330,7 +332,8 @@ export class Leases {
    */
   async #pass(group: GroupState, choice: Choice): Promise<boolean> {
     const settled = choice.takes.some(({ held, dropped }) => held.length + dropped.length > 0);
-    const filtered = choice.filtered >= (choice.more ? 1 : UNRECORDED);
+    const unrecorded = choice.filtered >= UNRECORDED || choice.readInVain >= UNRECORDED_BYTES;
+    const filtered = unrecorded || (choice.more && choice.filtered > 0);
     if (choice.messages.length > 0 || !(settled || filtered)) choice.release();
     else await this.#take(group, choice, 0);
     return settled && choice.takes.some(({ dropped }) => dropped.length > 0);

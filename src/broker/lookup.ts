@@ -7,6 +7,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { isMessage } from './command';
 import { queueAt, topicNamed, type Core } from './core';
+import { Effort } from './effort';
 import type { Filter } from './filter';
 import { hourOf, type FoundId, type Hours } from './idRuns';
 import { messageIdOf, messageTopic } from './message';
@@ -129,13 +130,15 @@ export class Lookup {
     let from = options.offset;
     for (;;) {
       checkBounds(queue, from);
-      const read = await reader.read(queue, from, { ...options, atLeastOne: true, maxEntries: LIMITS.pollEntries });
+      const bounds = { atLeastOne: true, maxEntries: LIMITS.pollEntries, effort: new Effort(clock) };
+      const read = await reader.read(queue, from, { ...options, ...bounds });
       this.#checkStill(topic);
       if (from < queue.min) continue; // trimmed while it was read: the bounds say so
       const left = deadline - clock.monotonic();
       from = read.nextOffset;
       const page = () => ({ messages: read.messages, nextOffset: from, minOffset: queue.min, maxOffset: queue.max });
-      if (read.messages.length > 0 || left <= 0 || read.examined >= LIMITS.pollEntries) return page();
+      const enough = read.messages.length > 0 || read.examined >= LIMITS.pollEntries || read.spent;
+      if (enough || left <= 0) return page();
       // What was stored while it read wakes nobody any more.
       if (queue.max > from) continue;
       const reason = await lot.wait({ queues: [queue], ms: left, signal: options.signal() });

@@ -223,6 +223,33 @@ function readMeta(record: Buffer): Meta | undefined {
   return bytes === 0 ? undefined : (JSON.parse(record.toString('utf8', start, start + bytes)) as Meta);
 }
 
+/** Tag, keys and properties of a record, read when they are asked for: most of what a SQL filter costs is reading them. */
+export class RecordAttributes {
+  readonly #record: Buffer;
+  #meta: Meta | undefined;
+
+  constructor(record: Buffer) {
+    this.#record = record;
+  }
+
+  get tag(): string | undefined {
+    return messageTag(this.#record);
+  }
+
+  get keys(): readonly string[] | undefined {
+    return this.#read().k;
+  }
+
+  get properties(): Readonly<Record<string, string>> | undefined {
+    return this.#read().p;
+  }
+
+  #read(): Meta {
+    this.#meta ??= readMeta(this.#record) ?? {};
+    return this.#meta;
+  }
+}
+
 /** The idempotency part of a send's first record, or undefined. */
 export function keyedSendOf(record: Buffer): KeyedSend | undefined {
   return (record[FLAGS]! & FLAG_KEYED) === 0 ? undefined : readMeta(record)?.a;

@@ -8,6 +8,7 @@ import { LIMITS } from '../base/limits';
 import { groupNamed, type Core } from './core';
 import type { Member } from './consumers';
 import { CursorParts, type CursorOwner, type CursorPart } from './cursor';
+import { Effort } from './effort';
 import { FilterCache } from './filterCache';
 import { subscriptionTo } from './group';
 import type { WakeReason } from './parking';
@@ -71,6 +72,8 @@ interface Gathered {
   next: Map<Queue, number>;
   /** Index entries looked at. */
   examined: number;
+  /** The filter took as long as one answer may wait for it. */
+  spent: boolean;
   /** What the answer's cursor will hold. */
   readonly cursor: CursorParts;
   /** A queue with messages was left out, because the cursor has no room for it. */
@@ -212,20 +215,22 @@ export class Poller {
   }
 
   #examinedEnough(round: Round, gathered: Gathered): boolean {
-    return Math.max(round.examined, gathered.examined) >= LIMITS.pollEntries;
+    return gathered.spent || Math.max(round.examined, gathered.examined) >= LIMITS.pollEntries;
   }
 
   /** One pass over the owned queues, beginning with another one each time. */
   async #gather(round: Round): Promise<Gathered> {
     const { member, options } = round;
     const gathered: Gathered = {
-      ...{ messages: [], bytes: 0, full: false, next: new Map<Queue, number>(), examined: 0 },
+      ...{ messages: [], bytes: 0, full: false, next: new Map<Queue, number>(), examined: 0, spent: false },
       ...{ cursor: this.#carried(round), crowded: false },
     };
     const queues = member.queues;
     const start = queues.length === 0 ? 0 : member.nextStart++ % queues.length;
-    for (let i = 0; i < queues.length && !gathered.full && gathered.examined < LIMITS.pollEntries; i++)
-      await this.#gatherFrom(round, queues[(start + i) % queues.length]!, gathered);
+    const effort = new Effort(this.#core.clock);
+    const goesOn = () => !gathered.full && !gathered.spent && gathered.examined < LIMITS.pollEntries;
+    for (let i = 0; i < queues.length && goesOn(); i++)
+      await this.#gatherFrom(round, queues[(start + i) % queues.length]!, gathered, effort);
     if (gathered.messages.length >= options.max || gathered.bytes >= options.maxBytes) gathered.full = true;
     return gathered;
   }
@@ -253,7 +258,7 @@ export class Poller {
     return epoch !== undefined && parts.add({ topic: queue.topic, queueId: queue.queueId, epoch, position });
   }
 
-  async #gatherFrom(round: Round, queue: Queue, gathered: Gathered): Promise<void> {
+  async #gatherFrom(round: Round, queue: Queue, gathered: Gathered, effort: Effort): Promise<void> {
     const { options, group, member } = round;
     const epoch = this.#core.consumers.epochOf(group, member, queue);
     if (epoch === undefined) return;
@@ -271,12 +276,14 @@ export class Poller {
         maxEntries: LIMITS.pollEntries - gathered.examined,
         // A group's retries are its own already.
         filter: subscription && this.#filters.of(subscription.filter),
+        effort,
       });
     } while (from < queue.min); // trimmed while it was read: the consumer is told, and reads on behind it
     gathered.messages = gathered.messages.length === 0 ? result.messages : gathered.messages.concat(result.messages);
     gathered.bytes += result.bytes;
     gathered.examined += result.examined;
     gathered.full = result.full;
+    gathered.spent = result.spent;
     if (result.nextOffset > from) gathered.next.set(queue, result.nextOffset);
     if (result.messages.length > 0) this.#note(round, gathered.cursor, queue, result.nextOffset);
     else {

@@ -1,12 +1,13 @@
 /**
  * Reads messages of a queue from an offset on: index entries first, filtered by their hash without touching a body, then
  * the bodies, from the memory tail or in one bounded read from disk. Examines a bounded number of entries and says how
- * far it came, so that a caller with a sparse filter gets on, too.
+ * far it came, so that a caller with a sparse filter gets on, too. A filter that has to see the records is shown them
+ * part by part, as long as the caller's effort lasts.
  */
 import type { Journal } from '../../storage/journal';
 import { LIMITS } from '../base/limits';
+import type { Effort } from './effort';
 import type { Filter } from './filter';
-import { messageTag } from './message';
 import type { Queue } from './queue';
 import type { QueueIndex } from './queueIndex';
 import type { ReadGate } from './readGate';
@@ -24,6 +25,23 @@ export interface ReadOptions {
   /** Index entries looked at, at most. */
   maxEntries: number;
   filter: Filter | undefined;
+  /** What a filter that has to see the records may cost. */
+  effort: Effort;
+}
+
+export interface ExamineOptions {
+  readonly filter: Filter;
+  readonly effort: Effort;
+  /** So many that it takes are enough: it stops behind the last of them. */
+  readonly max?: number;
+  /** Index entries looked at, at most. */
+  readonly maxEntries: number;
+}
+
+export interface Examined {
+  readonly taken: Delivery[];
+  /** Up to where the filter has decided; where it began if nothing is there any more. */
+  readonly nextOffset: number;
 }
 
 export interface Delivery {
@@ -40,6 +58,8 @@ export interface ReadResult {
   readonly bytes: number;
   /** A bound (max or maxBytes) ended the read, not the queue's end. */
   readonly full: boolean;
+  /** The effort ended it. */
+  readonly spent: boolean;
 }
 
 interface Choice {
@@ -64,7 +84,12 @@ export class Reader {
   }
 
   /** `from` lies between min and max of the queue; if it is below min afterwards, it was trimmed while it was read. */
-  async read(queue: Queue, from: number, options: ReadOptions): Promise<ReadResult> {
+  read(queue: Queue, from: number, options: ReadOptions): Promise<ReadResult> {
+    const { filter } = options;
+    return filter?.byRecord ? this.#readAll(queue, from, options, filter) : this.#readChosen(queue, from, options);
+  }
+
+  async #readChosen(queue: Queue, from: number, options: ReadOptions): Promise<ReadResult> {
     const choice = await this.#choose(queue, from, options);
     const records = await this.records(choice.positions);
     const messages: Delivery[] = [];
@@ -72,14 +97,65 @@ export class Reader {
     for (let i = 0; i < records.length; i++) {
       const record = records[i];
       if (record === undefined) continue; // its range was given up with --accept-data-loss
-      if (options.filter && !options.filter.matches(messageTag(record))) continue;
+      if (options.filter && !options.filter.matches(record)) continue;
       messages.push({ queue, queueOffset: choice.offsets[i]!, record });
       bytes += record.length;
     }
-    return { messages, nextOffset: choice.nextOffset, examined: choice.nextOffset - from, bytes, full: choice.full };
+    const { nextOffset, full } = choice;
+    return { messages, nextOffset, examined: nextOffset - from, bytes, full, spent: false };
   }
 
-  async #choose(queue: Queue, from: number, options: ReadOptions): Promise<Choice> {
+  /** What is behind the last one that fits is shown to the filter again when it is read the next time. */
+  async #readAll(queue: Queue, from: number, options: ReadOptions, filter: Filter): Promise<ReadResult> {
+    const { max, maxBytes, atLeastOne, maxEntries, effort } = options;
+    const messages: Delivery[] = [];
+    let [nextOffset, bytes, full, spent] = [from, 0, max <= 0, false];
+    const end = Math.min(queue.max, from + maxEntries);
+    while (nextOffset < end && !full && !spent) {
+      const wanted = { max: max - messages.length, maxEntries: end - nextOffset };
+      const examined = await this.examine(queue, nextOffset, { filter, effort, ...wanted });
+      if (examined.nextOffset === nextOffset) break; // trimmed meanwhile: the caller sees it by the queue's minimum
+      nextOffset = examined.nextOffset;
+      for (const message of examined.taken) {
+        const first = messages.length === 0 && atLeastOne;
+        if (bytes + message.record.length > maxBytes && !first) {
+          [full, nextOffset] = [true, message.queueOffset];
+          break;
+        }
+        messages.push(message);
+        bytes += message.record.length;
+      }
+      full ||= messages.length >= max;
+      spent = !full && nextOffset < end && effort.spent;
+    }
+    return { messages, nextOffset, examined: nextOffset - from, bytes, full, spent };
+  }
+
+  /** Shows the next messages to a filter that has to see them: one part, and at least one message, however little effort is left. */
+  async examine(queue: Queue, from: number, options: ExamineOptions): Promise<Examined> {
+    const { filter, effort, max = Infinity, maxEntries } = options;
+    const part = await this.#choose(queue, from, {
+      max: effort.nextPart(options.max),
+      maxBytes: LIMITS.filterBytes,
+      atLeastOne: true,
+      maxEntries,
+      filter: undefined,
+    });
+    const records = await this.records(part.positions);
+    const taken: Delivery[] = [];
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i];
+      const queueOffset = part.offsets[i]!;
+      if (record && filter.matches(record)) taken.push({ queue, queueOffset, record });
+      if (taken.length >= max) return { taken, nextOffset: queueOffset + 1 };
+      if (!effort.due) continue;
+      if (effort.spent) return { taken, nextOffset: queueOffset + 1 };
+      await effort.pause();
+    }
+    return { taken, nextOffset: part.nextOffset };
+  }
+
+  async #choose(queue: Queue, from: number, options: Omit<ReadOptions, 'effort'>): Promise<Choice> {
     const choice: Choice = { offsets: [], positions: [], nextOffset: from, bytes: 0, full: false };
     const end = Math.min(queue.max, from + options.maxEntries);
     while (choice.nextOffset < end && !choice.full) {
@@ -100,7 +176,7 @@ export class Reader {
   #take(
     segment: { tagHash(o: number): number; bytes(o: number): number; position(o: number): number },
     choice: Choice,
-    options: ReadOptions,
+    options: Omit<ReadOptions, 'effort'>,
   ): boolean {
     const offset = choice.nextOffset;
     if (options.filter && !options.filter.mayMatch(segment.tagHash(offset))) {

@@ -392,6 +392,7 @@ const step = fc.oneof(
       topic,
       consumeFrom: fc.constantFrom('EARLIEST' as const, 'LATEST' as const, 'TIMESTAMP' as const),
       tag: fc.constantFrom(...TAGS, '*'),
+      sql: fc.boolean(),
       ordered: fc.boolean(),
       several: fc.boolean(),
       maxAttempts: fc.nat({ max: 2 }),
@@ -577,7 +578,7 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
         topic: s.topic,
         consumeFrom: s.consumeFrom,
         consumeTimestamp: t.clock.now() - HOUR,
-        filter: { type: 'TAG', expression: s.tag },
+        filter: s.sql ? { type: 'SQL92', expression: `TAGS = '${s.tag}'` } : { type: 'TAG', expression: s.tag },
         mode: s.group === 'radio' ? 'BROADCASTING' : 'CLUSTERING',
         ordered: s.group === 'lent' && s.ordered,
         allowMultipleTopics: s.several,
@@ -674,7 +675,14 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'send', topic: 'orders', tags: ['a', 'b', undefined, 'a', 'b', 'a'], fifo: false, key: 'k1' },
   { do: 'deleteTag', topic: 'orders', tag: 'b' },
   ...(['billing', 'lent', 'radio'] as const).map((name): Step => {
-    const rest = { consumeFrom: 'EARLIEST', tag: '*', ordered: false, several: true, maxAttempts: 0 } as const;
+    const rest = {
+      consumeFrom: 'EARLIEST',
+      tag: '*',
+      sql: false,
+      ordered: false,
+      several: true,
+      maxAttempts: 0,
+    } as const;
     return { do: 'putGroup', group: name, topic: 'orders', ...rest };
   }),
   { do: 'updateTopic', topic: 'orders', read: 5, write: 5, word: true },

@@ -1,11 +1,16 @@
-/** RocketMQ's tag expression, and that the hash alone never decides. */
-import { canonical, parseFilter, tagFilter, type Filter } from '../../src/broker/filter';
+/** RocketMQ's two kinds of filter, on messages as they are stored, and that the hash alone never decides. */
+import { canonical, parseFilter, tagFilter, type Filter, type FilterSpec } from '../../src/broker/filter';
+import { FilterCache } from '../../src/broker/filterCache';
 import { tagHash } from '../../src/broker/hash';
-import { coded } from '../support/broker';
+import { encodeMessage } from '../../src/broker/message';
+import { coded, message, type Given } from '../support/broker';
 
 const parse = (expression: string) => parseFilter({ type: 'TAG', expression });
+const stored = (given: Given) =>
+  encodeMessage(message(given), { topic: 1, queueId: 0, messageId: Buffer.alloc(16), bornTimestamp: 0 });
+const withTag = (tag: string | undefined) => stored({ tag });
 const takes = (filter: Filter, tag: string | undefined) =>
-  filter.mayMatch(tag === undefined ? 0 : tagHash(tag)) && filter.matches(tag);
+  filter.mayMatch(tag === undefined ? 0 : tagHash(tag)) && filter.matches(withTag(tag));
 
 describe('an expression that takes everything', () => {
   test.each(['', '   ', '*', ' * ', '\t\n'])('%j', (expression) => {
@@ -42,15 +47,15 @@ describe('tags that share a hash', () => {
   test('pass the first look and are told apart by their text', () => {
     const filter = parse('Aa')!;
     expect(filter.mayMatch(tagHash('BB'))).toBe(true);
-    expect(filter.matches('BB')).toBe(false);
-    expect(filter.matches('Aa')).toBe(true);
+    expect(filter.matches(withTag('BB'))).toBe(false);
+    expect(filter.matches(withTag('Aa'))).toBe(true);
   });
 
   test('a tag that hashes to 0 is not confused with no tag', () => {
     const filter = parse('f5a5a608')!;
     expect(filter.mayMatch(0)).toBe(true);
-    expect(filter.matches(undefined)).toBe(false);
-    expect(filter.matches('f5a5a608')).toBe(true);
+    expect(filter.matches(withTag(undefined))).toBe(false);
+    expect(filter.matches(withTag('f5a5a608'))).toBe(true);
   });
 });
 
@@ -60,7 +65,73 @@ test('a list of tags is an OR; an empty list takes everything', () => {
   expect([takes(filter, 'a'), takes(filter, 'b'), takes(filter, 'c')]).toEqual([true, true, false]);
 });
 
+describe('a SQL expression', () => {
+  const sql = (expression: string) => parseFilter({ type: 'SQL92', expression })!;
+  const order: Given = { tag: 'paid', keys: ['1001', 'vip'], properties: { region: 'eu', total: '250.5', note: 'x' } };
+
+  test.each([
+    ["TAGS = 'paid'", true],
+    ["KEYS = '1001 vip'", true],
+    ["KEYS CONTAINS 'vip' AND region = 'eu'", true],
+    ['total > 250 AND other IS NULL', true],
+    ['total > 251', false],
+    ["TAGS IS NULL OR other = 'a'", false],
+  ])('%s is judged by tag, keys and properties of the record', (expression, expected) => {
+    expect(sql(expression).matches(stored(order))).toBe(expected);
+  });
+
+  test('sees NULL where a message has nothing', () => {
+    expect(sql('TAGS IS NULL AND KEYS IS NULL AND region IS NULL').matches(stored('bare'))).toBe(true);
+  });
+
+  test('can be decided about by no hash: every record is read', () => {
+    const filter = sql("TAGS = 'paid'");
+    expect([filter.byRecord, filter.mayMatch(tagHash('other')), parse('paid')!.byRecord]).toEqual([true, true, false]);
+  });
+
+  test('tells where it fails from where it does not match', () => {
+    const of = (expression: string) => {
+      const filter = sql(expression);
+      return [filter.matches(stored(order)), filter.fails(stored(order))];
+    };
+    expect([of('note > 1'), of('total > 1000'), of('other > 1'), of('total > 1')]).toEqual([
+      [false, true],
+      [false, false],
+      [false, false],
+      [true, false],
+    ]);
+  });
+
+  test('that cannot be read is refused with the place', () => {
+    expect(() => sql('total >')).toThrow(
+      expect.objectContaining(
+        coded('FILTER_INVALID', {
+          extras: { errors: [{ pointer: '/filter/expression', detail: expect.stringContaining('character 8') }] },
+        }),
+      ),
+    );
+  });
+});
+
+test('the same words as tags and as SQL are two filters, also when they are remembered', () => {
+  const cache = new FilterCache();
+  const expression = 'TRUE';
+  expect(cache.of({ type: 'TAG', expression })!.matches(withTag('x'))).toBe(false);
+  expect(cache.of({ type: 'SQL92', expression })!.matches(withTag('x'))).toBe(true);
+  expect(cache.of({ type: 'SQL92', expression })).toBe(cache.of({ type: 'SQL92', expression }));
+});
+
 describe('the canonical form', () => {
+  const sql = (expression: string): FilterSpec => ({ type: 'SQL92', expression });
+
+  test('of SQL expressions forgets how they were written, and nothing else', () => {
+    expect(canonical(sql("(a  =  'x') and b > 1.0"))).toBe(canonical(sql("a = 'x' AND b > 1")));
+    expect(canonical(sql("a = 'x'"))).not.toBe(canonical(sql("a = 'X'")));
+    expect(canonical(sql('TRUE'))).not.toBe(canonical({ type: 'TAG', expression: 'TRUE' }));
+    expect(canonical(sql('TRUE'))).not.toBe(canonical({ type: 'TAG', expression: '*' }));
+    expect(() => canonical(sql('a ='))).toThrow(expect.objectContaining(coded('FILTER_INVALID')));
+  });
+
   test.each([
     ['a||b', 'b || a'],
     ['a', ' a '],
