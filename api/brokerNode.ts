@@ -23,6 +23,7 @@ import type { Contract } from './contract';
 import { clusterHandlers, metaHandlers } from './handlers/cluster';
 import { consumerHandlers } from './handlers/consumers';
 import { deadLetterHandlers } from './handlers/deadLetters';
+import { filterTestHandlers } from './handlers/filterTests';
 import { groupHandlers } from './handlers/groups';
 import { healthHandlers, type HealthCheck } from './handlers/health';
 import { leaseHandlers } from './handlers/leases';
@@ -197,6 +198,7 @@ export class BrokerNode implements Service {
         ...leaseHandlers({ broker }),
         ...retryHandlers({ broker }),
         ...deadLetterHandlers({ broker }),
+        ...filterTestHandlers({ broker }),
         ...clusterHandlers({
           broker,
           brokerId: config.brokerId,

@@ -159,7 +159,7 @@ export interface paths {
         };
         /**
          * Read a queue by offset
-         * @description Reads messages of one queue from an offset on, without a group: nothing is remembered, and nothing moves. At the end of the queue it waits up to `waitMs`. An offset outside minOffset..maxOffset is 409 OFFSET_MOVED, which says where to go on in `nextOffset`. HEAD is not allowed.
+         * @description Reads messages of one queue from an offset on, without a group: nothing is remembered, and nothing moves. At the end of the queue it waits up to `waitMs`. An empty answer may also mean that the filter left out all that was looked at: go on at nextOffset. An offset outside minOffset..maxOffset is 409 OFFSET_MOVED, which says where to go on in `nextOffset`. HEAD is not allowed.
          */
         get: operations["readQueue"];
         put?: never;
@@ -392,6 +392,32 @@ export interface paths {
         get: operations["getMessage"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/topics/{topic}/filter-tests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try a filter
+         * @description Shows what a filter takes of the newest messages of a topic, what it leaves out, and on which messages it fails, with all that it sees of them. Changes nothing.
+         */
+        post: operations["testFilter"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2211,19 +2237,99 @@ export interface components {
         /** @description Which messages of the topic are wanted. */
         FilterRequest: {
             /**
-             * @description TAG: by the tag of the message.
+             * @description TAG: by the tag of the message. SQL92: by its properties, tag and keys.
              * @enum {string}
              */
-            type: "TAG";
-            /** @description Tags joined by `||`, such as `created || paid`; `*` or nothing takes all messages. */
+            type: "TAG" | "SQL92";
+            /**
+             * @description TAG: tags joined by `||`, such as `created || paid`; `*` or nothing takes all messages.
+             *
+             *     SQL92: a condition such as `region = 'eu' AND total >= 100` over properties, over `TAGS` (the tag) and
+             *     `KEYS` (the keys, joined by a blank). Operators: `= <> < <= > >=`, `[NOT] BETWEEN 1 AND 5`,
+             *     `[NOT] IN ('a', 'b')`, `IS [NOT] NULL`, `[NOT] CONTAINS 'a'`, `[NOT] STARTSWITH 'a'`,
+             *     `[NOT] ENDSWITH 'a'`, `AND`, `OR`, `NOT`, parentheses. Values: texts in single quotes (`''` is a quote),
+             *     numbers, TRUE, FALSE. Beside a number a property is read as a number. A property that a message lacks is
+             *     NULL, what is compared with it is neither true nor false, and only what is true is taken. A property that
+             *     has to be a number and is none ends it: the message is not taken. What cannot be read is 400
+             *     FILTER_INVALID, which says at which character, and what was expected there.
+             */
             expression: string;
         };
         /** @description Which messages of the topic are wanted. */
         Filter: {
-            /** @description TAG: by the tag of the message. */
+            /** @description TAG: by the tag of the message. SQL92: by its properties, tag and keys. */
             type: string;
-            /** @description Tags joined by `||`; `*` takes all messages. */
+            /** @description Tags joined by `||`, where `*` takes all messages; or a condition. */
             expression: string;
+        };
+        /** @description A filter, and on how many messages it is tried. */
+        FilterTestRequest: {
+            /** @description The filter to try. */
+            filter: components["schemas"]["FilterRequest"];
+            /**
+             * Format: int32
+             * @description So many of the topic’s newest messages, over all its queues.
+             * @default 100
+             */
+            last: number;
+        };
+        /** @description What a filter makes of messages. */
+        FilterTest: {
+            /**
+             * Format: int32
+             * @description Messages that it was tried on.
+             */
+            examined: number;
+            /**
+             * Format: int32
+             * @description Those that it takes.
+             */
+            matched: number;
+            /**
+             * Format: int32
+             * @description Those on which it cannot be evaluated, and which it therefore does not take.
+             */
+            failed: number;
+            /** @description False: older messages were left out, because reading them or the expression itself took too long. */
+            complete: boolean;
+            /** @description One for each message, the newest first. */
+            results: components["schemas"]["FilterTestResult"][];
+        };
+        /** @description What the filter makes of one message, and what it sees of it. */
+        FilterTestResult: {
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId: number;
+            /**
+             * Format: int64
+             * @description Place in the queue.
+             */
+            queueOffset: number;
+            /** @description Its messageId, 32 hex digits. */
+            messageId: string;
+            /** @description Id of the place where it is stored, 32 hex digits. */
+            offsetMessageId: string;
+            /** @description Its tag, `TAGS` in an expression. */
+            tag?: string;
+            /** @description Its keys, `KEYS` in an expression. */
+            keys: string[];
+            /** @description Its properties by name. */
+            properties: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int64
+             * @description When it was stored, in milliseconds since 1970.
+             */
+            storeTimestamp: number;
+            /** @description MATCHED (the filter takes it), NOT_MATCHED, FAILED (not taken, because a property that has to be a number is none). */
+            outcome: string;
         };
         /** @description A topic and a filter on it. */
         Subscription: {
@@ -4604,6 +4710,8 @@ export interface operations {
                  *     ]
                  */
                 tag?: string[];
+                /** @description Only messages for which this SQL92 expression is true, such as `region = 'eu' AND total > 100`; not together with `tag`. */
+                sql?: string;
             };
             header?: never;
             path: {
@@ -5234,6 +5342,91 @@ export interface operations {
             406: components["responses"]["NotAcceptable"];
             408: components["responses"]["RequestTimeout"];
             414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    testFilter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FilterTestRequest"];
+            };
+        };
+        responses: {
+            /** @description What it makes of each message. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "examined": 2,
+                     *       "matched": 1,
+                     *       "failed": 0,
+                     *       "complete": true,
+                     *       "results": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 1,
+                     *           "queueOffset": 0,
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40002",
+                     *           "offsetMessageId": "7F00000100001F900000000000003000",
+                     *           "keys": [
+                     *             "1002"
+                     *           ],
+                     *           "properties": {},
+                     *           "storeTimestamp": 1767261602000,
+                     *           "outcome": "NOT_MATCHED"
+                     *         },
+                     *         {
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "queueOffset": 0,
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40001",
+                     *           "offsetMessageId": "7F00000100001F900000000000002C00",
+                     *           "tag": "created",
+                     *           "keys": [
+                     *             "1001"
+                     *           ],
+                     *           "properties": {
+                     *             "region": "eu"
+                     *           },
+                     *           "storeTimestamp": 1767261601000,
+                     *           "outcome": "MATCHED"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["FilterTest"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];

@@ -1,12 +1,12 @@
 /** Sending and reading messages on the wire. */
 import type { Broker } from '../../src/broker/broker';
-import { tagFilter } from '../../src/broker/filter';
 import type { SendAnswer } from '../../src/broker/sender';
 import { bulkAnswer, failed } from '../bulk';
 import { readMessages } from '../messageBodies';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
+import { queryFilter } from '../queryFilter';
 
 type MessageOperations = 'sendMessages' | 'getMessage' | 'readQueue' | 'searchOffset';
 
@@ -41,7 +41,7 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
         max: query.max,
         maxBytes: query.maxBytes,
         waitMs: query.waitMs,
-        filter: tagFilter(query.tag ?? []),
+        filter: queryFilter(query),
         signal: () => call.signal,
       });
       const messages = new MessageWriter(broker).many(page.messages);

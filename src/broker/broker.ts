@@ -21,6 +21,7 @@ import { Consumers } from './consumers';
 import { unwrap, type Core } from './core';
 import { CursorCodec } from './cursor';
 import { DeadLetters } from './deadLetters';
+import { FilterTests } from './filterTests';
 import { Flusher } from './flusher';
 import { Groups } from './groups';
 import { Janitor } from './janitor';
@@ -255,6 +256,7 @@ export class Rooms {
   readonly schedule: Schedule;
   readonly transactions: Transactions;
   readonly checkbacks: Checkbacks;
+  readonly filterTests: FilterTests;
   readonly #time: RunningTime;
   readonly #desks: LeaseDesks;
   readonly #timers: Timers;
@@ -320,6 +322,7 @@ export class Rooms {
     this.transactions = new Transactions(this.core, { tables, answers, ids, sender: this.sender });
     const { transactions } = this;
     this.checkbacks = new Checkbacks(this.core, { transactions, caller: parts.checkCaller, log });
+    this.filterTests = new FilterTests(this.core);
     this.#chores = this.#newChores(gate);
   }
 

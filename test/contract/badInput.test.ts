@@ -970,9 +970,23 @@ describe('topics, groups and brokers against each other', () => {
     }
   });
 
+  const UNREADABLE = [
+    ...['||', ' || ', '||||', ' ||  || '].map((expression) => ({ type: 'TAG', expression })),
+    ...[
+      '',
+      '  ',
+      "region = 'eu",
+      'total > ',
+      'region = NULL',
+      "total > 'a'",
+      "name LIKE 'a%'",
+      `${'('.repeat(65)}a`,
+    ].map((expression) => ({ type: 'SQL92', expression })),
+    { type: 'SQL92', expression: Array.from({ length: 257 }, () => 'a=1').join(' OR ') },
+  ];
+
   test('a filter that cannot be read', async () => {
-    for (const expression of ['||', ' || ', '||||', ' ||  || ']) {
-      const filter = { type: 'TAG', expression };
+    for (const filter of UNREADABLE) {
       await refused(
         broker.call('putGroup', { path: { group: 'odd' }, body: { topic: 'orders', filter } }),
         'FILTER_INVALID',
@@ -988,7 +1002,33 @@ describe('topics, groups and brokers against each other', () => {
         'FILTER_INVALID',
         '#/filter/expression',
       );
+      await refused(
+        broker.call('joinGroup', { path: worker, body: { topic: 'orders', filter } }),
+        'FILTER_INVALID',
+        '#/filter/expression',
+      );
+      await refused(
+        broker.call('receiveMessages', { path: { group: 'accounting' }, body: { filter } }),
+        'FILTER_INVALID',
+        '#/filter/expression',
+      );
+      await refused(
+        broker.call('testFilter', { path: { topic: 'orders' }, body: { filter } }),
+        'FILTER_INVALID',
+        '#/filter/expression',
+      );
     }
+  });
+
+  test('a filter in a query that cannot be read, or is one too many', async () => {
+    const path = { topic: 'orders', broker: 'broker-a', queueId: 0 };
+    const read = (query: object) => broker.call('readQueue', { path, query: { offset: 0, ...query } });
+    for (const { type, expression } of UNREADABLE)
+      if (type === 'SQL92' && expression !== '')
+        await refused(read({ sql: expression }), 'FILTER_INVALID', 'query sql');
+    await refused(read({ sql: '' }), 'VALIDATION_FAILED', 'query sql');
+    await refused(read({ sql: 'TRUE', tag: 'created' }), 'VALIDATION_FAILED', 'query sql');
+    await refused(read({ sql: ['TRUE', 'TRUE'] }), 'VALIDATION_FAILED', 'query sql');
   });
 
   test('a subscription that is not the group’s shows both', async () => {

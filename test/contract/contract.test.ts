@@ -314,6 +314,7 @@ describe('/v1 changes by addition only', () => {
       'searchOffset GET /v1/topics/{topic}/queues/{broker}/{queueId}/offset',
       'sendBack POST /v1/groups/{group}/retries',
       'sendMessages POST /v1/topics/{topic}/messages',
+      'testFilter POST /v1/topics/{topic}/filter-tests',
       'unregisterBroker DELETE /v1/nameserver/brokers/{cluster}/{broker}/{brokerId}',
       'updateGroup PATCH /v1/groups/{group}',
       'updateTopic PATCH /v1/topics/{topic}',

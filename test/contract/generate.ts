@@ -63,7 +63,9 @@ export class Requests {
     cluster: ['DefaultCluster'],
     tag: ['created', 'paid'],
     at: ['EARLIEST', 'LATEST', '1767261600000'],
-    expression: ['*', 'created', 'created || paid', ''],
+    // Of both kinds: the one is refused as the other now and then.
+    expression: ['*', 'created || paid', '', 'TRUE', "region = 'eu'", 'TAGS IS NULL'],
+    sql: ['TRUE', "region = 'eu' AND total > 10", "KEYS CONTAINS 'a'"],
     address: ['127.0.0.1:8082', '127.0.0.1:8083'],
     'Idempotency-Key': ['key-1', 'key-2'],
     'If-None-Match': ['*', '"x"'],
