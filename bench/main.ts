@@ -18,6 +18,7 @@ import { manyTopics } from './rows/manyTopics';
 import { parkedPolls } from './rows/parkedPolls';
 import { rebalance } from './rows/rebalance';
 import { singleSends256, singleSends32 } from './rows/singleSends';
+import { sqlFilter } from './rows/sqlFilter';
 import { largeStartUp, startUp } from './rows/startUp';
 import { trimming } from './rows/trimming';
 import { Session } from './session';
@@ -34,6 +35,7 @@ const ROWS: readonly Row[] = [
   manyGroups,
   bigGroup,
   leases,
+  sqlFilter,
   rebalance,
   manyTopics,
   trimming,
