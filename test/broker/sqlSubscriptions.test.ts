@@ -418,6 +418,16 @@ describe('a receive', () => {
     expect(t.committed()).toEqual([3]);
   });
 
+  test('what came back is not asked about any more when there is no time for it: it was wanted once', async () => {
+    const t = await shop();
+    await t.send('orders', from('eu', 'a'), from('eu', 'b'));
+    await t.receive('billing', { invisibleMs: 1000 });
+    await t.group('billing', { filter: sql("region = 'us'") });
+    await t.clock.advance(1001);
+    t.clock.perLook = LIMITS.filterMs;
+    expect(texts(await t.receive())).toEqual(['a', 'b']);
+  });
+
   test('what came back is handed out again', async () => {
     const t = await shop();
     await t.send('orders', from('us', 'x'), from('eu', 'a'), from('eu', 'b'));
@@ -447,6 +457,19 @@ describe('a receive', () => {
     await ack(t, second);
     expect(t.committed()).toEqual([6]);
   });
+});
+
+test('a receive of an ordered group reads what it passes over once', async () => {
+  const t = await shop({ ordered: true }, 1, 'FIFO');
+  await t.send(
+    'orders',
+    ...many(300, 'eu').map((one) => ({ ...(one as object), queue: undefined, messageGroup: 'a' })),
+  );
+  expect(texts(await t.receive('billing', { max: 1 }))).toEqual(['eu0']);
+  await onDisk(t);
+  const seen = watchReads(t);
+  expect(await t.receive('billing', { max: 1 })).toMatchObject({ messages: [], reason: 'BLOCKED' });
+  expect(seen.records).toBe(299);
 });
 
 describe('subscriptions', () => {

@@ -33,6 +33,8 @@ describe('the README', () => {
     expect(output).toContain('"outcome": "RETRY"');
     expect(output).toContain('"outcome": "DEAD_LETTER"');
     expect(output).toMatch(/"inFlight": 1\b/);
+    expect(output).toMatch(/"examined": 3,\s+"matched": 1,\s+"failed": 1/);
+    expect(output).toMatch(/"order 8, Lyon"\n"order 9, Boston"/);
     expect(status).toBe(0);
   });
 });
