@@ -45,7 +45,7 @@ const HOT = [
 ];
 /** Reading messages counts as work, even as a heartbeat: HEAD must not do it (api.md, rule 13). */
 const NO_HEAD = new Set([
-  ...['pollMessages', 'readQueue', 'getMessage', 'listDeadLetters'],
+  ...['pollMessages', 'readQueue', 'getMessage', 'queryMessages', 'getMessageTrace', 'listDeadLetters'],
   ...['listScheduled', 'getTransaction', 'pollTransactionChecks'],
 ]);
 

@@ -14,7 +14,16 @@ export function afterOf(cursor: string | undefined): string {
   } catch {
     // not one of ours: refused below
   }
-  throw foreignCursor();
+  throw foreign();
+}
+
+/** What is named one after another in a cursor, to go on behind; undefined for none. Throws CURSOR_INVALID. */
+export function afterPartsOf(cursor: string | undefined, parts: RegExp): string[] | undefined {
+  const after = afterOf(cursor);
+  if (after === '') return undefined;
+  const match = parts.exec(after);
+  if (match) return match.slice(1);
+  throw foreign();
 }
 
 /** The number to go on behind; -1 for none. Throws CURSOR_INVALID. */
@@ -23,10 +32,10 @@ export function afterNumberOf(cursor: string | undefined): number {
   if (after === '') return -1;
   const number = Number(after);
   if (/^[0-9]{1,16}$/.test(after) && Number.isSafeInteger(number)) return number;
-  throw foreignCursor();
+  throw foreign();
 }
 
-export function foreignCursor(): GantryError {
+function foreign(): GantryError {
   return new GantryError('CURSOR_INVALID', 'the cursor is not one that this list answered: begin again without it', {
     errors: [{ parameter: 'cursor', in: 'query', detail: 'is not a cursor of this list' }],
   });

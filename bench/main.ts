@@ -12,6 +12,7 @@ import { bigGroup } from './rows/bigGroup';
 import { coldReaders } from './rows/coldReaders';
 import { disk, tail } from './rows/consumption';
 import { delivery } from './rows/delivery';
+import { keyQuery } from './rows/keyQuery';
 import { leases } from './rows/leases';
 import { manyGroups } from './rows/manyGroups';
 import { manyTopics } from './rows/manyTopics';
@@ -41,6 +42,7 @@ const ROWS: readonly Row[] = [
   trimming,
   coldReaders,
   parkedPolls,
+  keyQuery,
   startUp,
   largeStartUp,
 ];

@@ -20,6 +20,7 @@
  *   'Q' topic(6) queue(2)                         min(8): first offset kept
  *   'q' topic(6) queue(2) first(8)                index segment: entries first, first + 1, … (src/broker/queueIndex.ts)
  *   'i' hour(4) messageId(16) position(8)         run of message ids (src/broker/idIndex.ts)
+ *   'k' day(4) topic(6) hash(6) time(6) position(8)  queue(2) offset(8) bytes(4): a message by one of its keys (src/broker/keyIndex.ts)
  *   'd' bucket(4) hash(16)                        answer remembered for an Idempotency-Key
  *   'O' group(6) topic(6) queue(2)                JSON: owner of a queue within a group
  *   'N' group(6) topic(6) queue(2)                next(8): first offset that was never leased
@@ -36,6 +37,7 @@
  *   'Y' hour(4) position(8)                       JSON: what was decided about it, by the hour of that
  *   'p' name                                      JSON: producer group
  *   'K' group(6) offset(8)                        record: a dead letter; its offset in %DLQ%group
+ *   'f' hour(4) position(8) group(6)              JSON: what became of a failed message, by when and where it was first (src/broker/copies.ts)
  *   'c' group(6)                                  JSON: how many messages of a group wait or are dead
  *
  * topic and group are the journal index of the command that created them: a name that is deleted and created again
@@ -85,6 +87,14 @@ function owned(letter: string, owner: number, extra: number): Buffer {
   const key = Buffer.allocUnsafe(7 + extra);
   key[0] = prefix(letter);
   key.writeUIntBE(owner, 1, 6);
+  return key;
+}
+
+/** The beginning of all keys of an hour, or of another stretch of time. */
+function stretch(letter: string, number: number): Buffer {
+  const key = Buffer.allocUnsafe(5);
+  key[0] = prefix(letter);
+  key.writeUInt32BE(number, 1);
   return key;
 }
 
@@ -215,12 +225,27 @@ export const tableKeys = {
     writeNumber(key, position, 21);
     return key;
   },
-  idRunsOfHour(hour: number): Buffer {
-    const key = Buffer.allocUnsafe(5);
-    key[0] = prefix('i');
-    key.writeUInt32BE(hour, 1);
+  idRunsOfHour: (hour: number) => stretch('i', hour),
+  messageKey(day: number, topic: number, hash: number, time: number, position: number): Buffer {
+    const key = Buffer.allocUnsafe(31);
+    key[0] = prefix('k');
+    key.writeUInt32BE(day, 1);
+    key.writeUIntBE(topic, 5, 6);
+    key.writeUIntBE(hash, 11, 6);
+    key.writeUIntBE(time, 17, 6);
+    writeNumber(key, position, 23);
     return key;
   },
+  messageKeysOfDay: (day: number) => stretch('k', day),
+  failedCopy(hour: number, position: number, group: number): Buffer {
+    const key = Buffer.allocUnsafe(19);
+    key[0] = prefix('f');
+    key.writeUInt32BE(hour, 1);
+    writeNumber(key, position, 5);
+    key.writeUIntBE(group, 13, 6);
+    return key;
+  },
+  failedCopiesOfHour: (hour: number) => stretch('f', hour),
   answer(bucket: number, hash: Buffer): Buffer {
     const key = Buffer.allocUnsafe(21);
     key[0] = prefix('d');
@@ -228,12 +253,7 @@ export const tableKeys = {
     hash.copy(key, 5, 0, 16);
     return key;
   },
-  answersOfBucket(bucket: number): Buffer {
-    const key = Buffer.allocUnsafe(5);
-    key[0] = prefix('d');
-    key.writeUInt32BE(bucket, 1);
-    return key;
-  },
+  answersOfBucket: (number: number) => stretch('d', number),
   /** All keys of a family, by its letter. */
   family: (letter: string) => ({ gte: single(letter), lt: after(single(letter)) }),
 };

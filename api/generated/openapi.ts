@@ -280,7 +280,18 @@ export interface paths {
             };
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Find messages by key or tag
+         * @description Lists the messages of the topic that have a key, or a tag, within a stretch of time: the oldest first, a page
+         *     at a time. Say exactly one of `key` and `tag`. A page without `cursor` is the last; one with it may be short,
+         *     or empty: a call answers at most 4 MiB of messages (but always one, if there is one) and looks at 10,000
+         *     messages of the topic, so that a rare tag takes several calls. Keys are indexed, tags are gone through.
+         *
+         *     A message is found as soon as its send is answered, and as long as it is kept. With a topic of a group
+         *     (`~RETRY~group`, `~DLQ~group`) `key` is refused: look in the topic that the message was sent to. HEAD is not
+         *     allowed.
+         */
+        get: operations["queryMessages"];
         put?: never;
         /**
          * Send messages
@@ -390,6 +401,54 @@ export interface paths {
          * @description Answers a message by its messageId or its offsetMessageId, as long as it is kept. If several messages carry the messageId, one of them. HEAD is not allowed.
          */
         get: operations["getMessage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/topics/{topic}/messages/{messageId}/trace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+                /**
+                 * @description messageId or offsetMessageId of the message.
+                 * @example 7F00000104D22A6F9C310005A2B40001
+                 */
+                messageId: components["parameters"]["MessageId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Trace a message
+         * @description Says where and when a message was stored, and how each group of its topic stands to it: groups by name, a page
+         *     at a time (a page without `cursor` is the last). In a broadcasting group each consumer that is known has an
+         *     entry of its own. Changes nothing. HEAD is not allowed.
+         *
+         *     `status` is one of
+         *
+         *     - NOT_CONSUMED: it was not handed out yet.
+         *     - IN_FLIGHT: it was handed out and is not done: to `consumerId`, or under a lease until `invisibleUntil`. After
+         *       a restart of the broker a queue's owner counts as having all that was there.
+         *     - WAITING_RETRY: it failed, or its lease ended, and it is delivered again as `attempt` at `dueTimestamp`, or as
+         *       soon as somebody takes it when that is past or absent.
+         *     - DEAD: the group gave it up at `deadTimestamp`, after `attempt` deliveries. It stays so when the dead letter's
+         *       14 days are over.
+         *     - FILTERED: the group's present filter leaves it out.
+         *     - CONSUMED: the group is done with it: it was acknowledged, or the group's position is behind it (also by a
+         *       reset, or because the group began behind it), or its dead letter was sent to another topic.
+         *
+         *     Of a message that is a copy (it has an `origin`) and of the one that it was made of the same is told.
+         */
+        get: operations["getMessageTrace"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2191,6 +2250,81 @@ export interface components {
              * @description When it was stored there, in milliseconds since 1970.
              */
             storeTimestamp: number;
+        };
+        /** @description One page of messages, the oldest first. */
+        MessageList: {
+            /** @description The messages of this page; it may be empty and not the last. */
+            messages: components["schemas"]["Message"][];
+            /** @description For the next page; absent at the end. */
+            cursor?: string;
+            /** @description Brokers that could not be asked; their messages are missing. */
+            unavailable?: string[];
+        };
+        /** @description Where a message is, and what groups did with it. */
+        MessageTrace: {
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId: number;
+            /**
+             * Format: int64
+             * @description Offset in its queue.
+             */
+            queueOffset: number;
+            /** @description Id of the message, 32 hex digits. */
+            messageId: string;
+            /** @description Id of the place where it is stored, 32 hex digits. */
+            offsetMessageId: string;
+            /** @description Tag of the message. */
+            tag?: string;
+            /**
+             * Format: int64
+             * @description When the broker took the message in, in milliseconds since 1970.
+             */
+            bornTimestamp: number;
+            /**
+             * Format: int64
+             * @description When it was stored, in milliseconds since 1970.
+             */
+            storeTimestamp: number;
+            /** @description The groups that read the topic, by name. */
+            groups: components["schemas"]["GroupTrace"][];
+            /** @description For the next groups; absent at the end. */
+            cursor?: string;
+        };
+        /** @description How a group, or a consumer of a broadcasting group, stands to a message. */
+        GroupTrace: {
+            /** @description Name of the group. */
+            group: string;
+            /** @description NOT_CONSUMED, IN_FLIGHT, WAITING_RETRY, DEAD, FILTERED or CONSUMED. */
+            status: string;
+            /** @description Who has it; in a broadcasting group, of whom this is said. */
+            consumerId?: string;
+            /**
+             * Format: int32
+             * @description Number of the delivery that is under way, or comes next; with DEAD of the last one.
+             */
+            attempt?: number;
+            /**
+             * Format: int64
+             * @description When its lease ends, in milliseconds since 1970.
+             */
+            invisibleUntil?: number;
+            /**
+             * Format: int64
+             * @description From when on it is delivered again, in milliseconds since 1970.
+             */
+            dueTimestamp?: number;
+            /**
+             * Format: int64
+             * @description When the group gave it up, in milliseconds since 1970.
+             */
+            deadTimestamp?: number;
         };
         /** @description Messages of one queue, read by offset. */
         QueuePage: {
@@ -5042,6 +5176,90 @@ export interface operations {
             504: components["responses"]["OutcomeUnknown"];
         };
     };
+    queryMessages: {
+        parameters: {
+            query?: {
+                /**
+                 * @description A key of the messages, as it was sent; compared character by character.
+                 * @example 1001
+                 */
+                key?: string;
+                /** @description Their tag, such as `created`. */
+                tag?: string;
+                /** @description Only messages stored at this time or later, in milliseconds since 1970; else from the oldest that is kept. */
+                from?: number;
+                /** @description Only messages stored at this time or earlier, in milliseconds since 1970; else up to now. */
+                to?: number;
+                /**
+                 * @description How many entries at most.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `cursor` of the page before; valid on any node. */
+                cursor?: components["parameters"]["ListCursor"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "messages": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "queueOffset": 0,
+                     *           "messageId": "7F00000104D22A6F9C310005A2B40001",
+                     *           "offsetMessageId": "7F00000100001F900000000000002C00",
+                     *           "body": "{\"orderId\":1001,\"total\":12.5}",
+                     *           "contentType": "application/json",
+                     *           "tag": "created",
+                     *           "keys": [
+                     *             "1001"
+                     *           ],
+                     *           "properties": {
+                     *             "region": "eu"
+                     *           },
+                     *           "bornTimestamp": 1767261600998,
+                     *           "storeTimestamp": 1767261601000,
+                     *           "attempt": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["MessageList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
     sendMessages: {
         parameters: {
             query?: {
@@ -5333,6 +5551,104 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Message"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    getMessageTrace: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How many entries at most.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `cursor` of the page before; valid on any node. */
+                cursor?: components["parameters"]["ListCursor"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+                /**
+                 * @description messageId or offsetMessageId of the message.
+                 * @example 7F00000104D22A6F9C310005A2B40001
+                 */
+                messageId: components["parameters"]["MessageId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The message's place, and one page of groups. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "topic": "orders",
+                     *       "broker": "broker-a",
+                     *       "queueId": 0,
+                     *       "queueOffset": 0,
+                     *       "messageId": "7F00000104D22A6F9C310005A2B40001",
+                     *       "offsetMessageId": "7F00000100001F900000000000002C00",
+                     *       "tag": "created",
+                     *       "bornTimestamp": 1767261600998,
+                     *       "storeTimestamp": 1767261601000,
+                     *       "groups": [
+                     *         {
+                     *           "group": "accounting",
+                     *           "status": "IN_FLIGHT",
+                     *           "attempt": 1,
+                     *           "invisibleUntil": 1767261661000
+                     *         },
+                     *         {
+                     *           "group": "audit",
+                     *           "status": "FILTERED"
+                     *         },
+                     *         {
+                     *           "group": "billing",
+                     *           "status": "WAITING_RETRY",
+                     *           "attempt": 2,
+                     *           "dueTimestamp": 1767261611000
+                     *         },
+                     *         {
+                     *           "group": "mail",
+                     *           "status": "DEAD",
+                     *           "attempt": 17,
+                     *           "deadTimestamp": 1767279000000
+                     *         },
+                     *         {
+                     *           "group": "prices",
+                     *           "status": "CONSUMED",
+                     *           "consumerId": "till-1"
+                     *         },
+                     *         {
+                     *           "group": "prices",
+                     *           "status": "NOT_CONSUMED",
+                     *           "consumerId": "till-2"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["MessageTrace"];
                 };
             };
             400: components["responses"]["BadRequest"];

@@ -1,14 +1,23 @@
 /** Sending and reading messages on the wire. */
+import { GantryError } from '../../src/base/errors';
+import { hexOf } from '../../src/base/messageId';
 import type { Broker } from '../../src/broker/broker';
+import { decodeMessage } from '../../src/broker/message';
+import { offsetMessageId } from '../../src/broker/offsetMessageId';
+import type { Delivery } from '../../src/broker/reader';
+import type { SearchPlace, Wanted } from '../../src/broker/search';
 import type { SendAnswer } from '../../src/broker/sender';
 import { bulkAnswer, failed } from '../bulk';
 import { readMessages } from '../messageBodies';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
-import type { HandlerTable } from '../operation';
+import type { HandlerTable, QueryOf } from '../operation';
+import { afterPartsOf, listCursor } from '../paging';
+import { placeOf } from '../places';
 import { queryFilter } from '../queryFilter';
 
-type MessageOperations = 'sendMessages' | 'getMessage' | 'readQueue' | 'searchOffset';
+type MessageOperations =
+  'sendMessages' | 'getMessage' | 'queryMessages' | 'getMessageTrace' | 'readQueue' | 'searchOffset';
 
 export function messageHandlers({ broker }: { readonly broker: Broker }): HandlerTable<MessageOperations> {
   return {
@@ -31,6 +40,30 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
       const topic = nameOf(path.topic);
       const delivery = await broker.rooms.lookup.message(topic, path.messageId);
       return { status: 200, json: new MessageWriter(broker).one(delivery) };
+    },
+
+    async queryMessages({ path, query }) {
+      const { from, to, limit } = query;
+      const wanted = wantedOf(query);
+      const answer = await broker.rooms.search.messages(nameOf(path.topic), wanted, {
+        ...{ from, to, limit },
+        behind: searchPlaceOf(query.cursor),
+      });
+      const { behind } = answer;
+      const at = behind && listCursor(`${behind.topic} ${behind.no} ${behind.time} ${behind.position}`);
+      const cursor = at === undefined ? '' : `,"cursor":"${at}"`;
+      return { status: 200, json: `{"messages":${new MessageWriter(broker).many(answer.messages)}${cursor}}` };
+    },
+
+    async getMessageTrace({ path, query }) {
+      const parts = afterPartsOf(query.cursor, /^(\S+) (\S*)$/);
+      const behind = parts && { group: parts[0]!, consumerId: parts[1]! };
+      const trace = await broker.rooms.traces.of(nameOf(path.topic), path.messageId, query.limit, behind);
+      const cursor = trace.behind && listCursor(`${trace.behind.group} ${trace.behind.consumerId}`);
+      return {
+        status: 200,
+        body: { ...placeOfMessage(broker, trace.message), groups: trace.entries, ...(cursor && { cursor }) },
+      };
     },
 
     async readQueue(call) {
@@ -71,6 +104,40 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
 }
 
 /** The answer of nearly every send, without building objects for it. Nothing in it needs escaping but the names. */
+function placeOfMessage(broker: Broker, { queue, queueOffset, record }: Delivery) {
+  const { messageId, position, tag, bornTimestamp, storeTimestamp } = decodeMessage(record);
+  return {
+    ...placeOf(broker, queue),
+    queueOffset,
+    messageId: hexOf(messageId),
+    offsetMessageId: offsetMessageId(broker.rooms.core.idTag, position),
+    ...(tag === undefined ? {} : { tag }),
+    bornTimestamp,
+    storeTimestamp,
+  };
+}
+
+function wantedOf({ key, tag, from, to }: QueryOf<'queryMessages'>): Wanted {
+  if (from !== undefined && to !== undefined && from > to)
+    throw invalid('to', 'must not be before from', 'the time that the search ends at lies before the one it begins at');
+  if (key !== undefined && tag === undefined) return { key };
+  if (tag !== undefined && key === undefined) return { tag };
+  throw invalid(
+    key === undefined ? 'key' : 'tag',
+    'needs exactly one of key and tag',
+    'say either key (messages that have this key) or tag (messages that have this tag)',
+  );
+}
+
+const invalid = (parameter: string, detail: string, message: string): GantryError =>
+  new GantryError('VALIDATION_FAILED', message, { errors: [{ parameter, in: 'query', detail }] });
+
+function searchPlaceOf(cursor: string | undefined): SearchPlace | undefined {
+  const parts = afterPartsOf(cursor, /^(\S+) ([0-9]{1,16}) ([0-9]{1,16}) ([0-9]{1,16})$/);
+  return parts && { topic: parts[0]!, no: Number(parts[1]), time: Number(parts[2]), position: Number(parts[3]) };
+}
+
+/** The answer of nearly every send, without building objects for it. */
 function allStored(topic: string, brokerName: string, { results }: SendAnswer): string {
   const place = `,"topic":${JSON.stringify(topic)},"broker":${JSON.stringify(brokerName)}`;
   let json = '{"results":[';

@@ -4,7 +4,7 @@ import type { SchedulePlace } from '../../src/broker/schedule';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
-import { afterOf, foreignCursor, listCursor } from '../paging';
+import { afterPartsOf, listCursor } from '../paging';
 
 export function scheduleHandlers({
   broker,
@@ -29,10 +29,6 @@ export function scheduleHandlers({
 
 /** Behind which message to go on: its time and its number. Throws CURSOR_INVALID. */
 function placeOf(cursor: string | undefined): SchedulePlace | undefined {
-  const after = afterOf(cursor);
-  if (after === '') return undefined;
-  const [due, position] = after.split('.').map(Number);
-  if (/^[0-9]{1,16}\.[0-9]{1,16}$/.test(after) && Number.isSafeInteger(due) && Number.isSafeInteger(position))
-    return { due: due!, position: position! };
-  throw foreignCursor();
+  const [due, position] = afterPartsOf(cursor, /^([0-9]{1,15})\.([0-9]{1,16})$/) ?? [];
+  return due === undefined ? undefined : { due: Number(due), position: Number(position) };
 }

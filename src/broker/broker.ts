@@ -40,12 +40,14 @@ import { ReadGate } from './readGate';
 import { Retention, type DiskSpace, type RetentionOptions } from './retention';
 import { Retries } from './retries';
 import { Schedule } from './schedule';
+import { Search } from './search';
 import { Sender } from './sender';
 import { BrokerState } from './state';
 import { Tail } from './tail';
 import { Timers } from './timers';
 import { Topics } from './topics';
 import { Transactions } from './transactions';
+import { Traces } from './trace';
 import { Writer } from './writer';
 
 export interface BrokerOptions {
@@ -257,6 +259,8 @@ export class Rooms {
   readonly transactions: Transactions;
   readonly checkbacks: Checkbacks;
   readonly filterTests: FilterTests;
+  readonly search: Search;
+  readonly traces: Traces;
   readonly #time: RunningTime;
   readonly #desks: LeaseDesks;
   readonly #timers: Timers;
@@ -323,6 +327,8 @@ export class Rooms {
     const { transactions } = this;
     this.checkbacks = new Checkbacks(this.core, { transactions, caller: parts.checkCaller, log });
     this.filterTests = new FilterTests(this.core);
+    this.search = new Search(this.core, { tables, gate });
+    this.traces = new Traces(this.core, { tables, gate, lookup: this.lookup, desks: this.#desks });
     this.#chores = this.#newChores(gate);
   }
 

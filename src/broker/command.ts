@@ -108,6 +108,8 @@ export interface Settlement {
   readonly action: SettleAction;
   /** With EXTEND: milliseconds that it stays invisible from now on. */
   readonly ms?: number;
+  /** With EXTEND: it failed, and waits for its next delivery. */
+  readonly failed?: true;
 }
 
 /** One failed message, and what becomes of it; its copy is the record at the same place. */

@@ -3,7 +3,8 @@ import { positionOf, tableKeys } from '../../storage/keys';
 import { GantryError } from '../base/errors';
 import type { Applied, CommandOf, Outcome } from './apply';
 import { NO_MESSAGE, type FailedMessage, type RedrivenItem } from './command';
-import { groupOfRetryTopic } from './group';
+import { noteCopy } from './copies';
+import { groupOfRetryTopic, retryTopicOf } from './group';
 import { commitLowest, doneAlready, handedOutAgain } from './leaseChanges';
 import { messageIdOf, messageQueueId, messageTopic } from './message';
 import { commitAll, ownerRefusal, type OffsetResult } from './positionChanges';
@@ -93,11 +94,13 @@ function moveAway(
     const due = time + item.delayMs;
     state.putTimer(due, position, record);
     state.count(group, { waiting: 1 });
+    noteCopy(state, group, record, { is: 'WAITING', due });
     return { outcome: 'RETRY', attempt: item.attempt, due };
   }
   const offset = storeMessage(state, topic, record, position, time, touched);
   state.putDeadLetter(group, offset, record);
   state.count(group, { dead: 1 });
+  noteCopy(state, group, record, { is: 'DEAD', time });
   return { outcome: 'DEAD_LETTER' };
 }
 
@@ -117,9 +120,11 @@ export function applyFireTimers(
     if (topic && groupName === undefined) state.unschedule(topic, due, position, messageIdOf(record));
     else state.dropTimer(due, position);
     if (!topic?.queues[messageQueueId(record)]) return;
-    storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
+    const queueOffset = storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
     const group = state.groupsByName.get(groupName ?? '');
-    if (group) state.count(group, { waiting: -1 });
+    if (!group) return;
+    state.count(group, { waiting: -1 });
+    noteCopy(state, group, record, { is: 'BACK', due, queueOffset });
   });
   return { ok: undefined };
 }
@@ -140,7 +145,10 @@ export function applyRedrive(
     if (!topic?.queues[messageQueueId(record)]) return undefined;
     state.dropDeadLetter(group, dead);
     state.count(group, { dead: -1 });
-    return storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
+    const queueOffset = storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
+    const ours = topic.record.name === retryTopicOf(group.record.name);
+    noteCopy(state, group, record, ours ? { is: 'BACK', due: time, queueOffset } : undefined);
+    return queueOffset;
   });
   if (command.answer) {
     const { key, content, items } = command.answer;

@@ -42,8 +42,8 @@ export class Flusher {
   /** Called after each turn. */
   notice(): void {
     if (this.#running || this.#halted) return;
-    if (this.#parts.state.overlay.activeBytes + this.#parts.state.idRuns.pending * SEGMENT_ROW_BYTES > FLUSH_BYTES)
-      this.#start();
+    const { overlay, idRuns, keys } = this.#parts.state;
+    if (overlay.activeBytes + (idRuns.pending + keys.pending) * SEGMENT_ROW_BYTES > FLUSH_BYTES) this.#start();
     else this.#timer ??= this.#parts.clock.after(FLUSH_MS, () => this.#start());
   }
 
@@ -87,6 +87,7 @@ export class Flusher {
     this.#flushedTo = applied;
     state.overlay.flushed();
     state.idRuns.flushed();
+    state.keys.flushed();
     for (const entry of segments) {
       entry.segment.stored = true;
       this.#stored.push(entry);
@@ -116,7 +117,7 @@ export class Flusher {
       topic.seen.unflushed.clear();
     }
     state.putMarks();
-    const operations: Operation[] = [...state.overlay.take(), ...state.idRuns.take()];
+    const operations: Operation[] = [...state.overlay.take(), ...state.idRuns.take(), ...state.keys.take()];
     for (const { queue, segment } of segments) {
       operations.push({ key: tableKeys.segment(queue.topic, queue.queueId, segment.first), value: segment.value() });
     }

@@ -34,7 +34,7 @@ export interface Hours {
 
 /** A message of a run lies at most this far behind its first one: a command has no more records. */
 const RUN_MAX = 1023;
-const HOUR_MS = 3_600_000;
+export const HOUR_MS = 3_600_000;
 const COUNTER = 14;
 
 export const hourOf = (time: number): number => Math.floor(time / HOUR_MS);

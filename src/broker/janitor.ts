@@ -9,6 +9,7 @@ import type { Journal } from '../../storage/journal';
 import type { Range } from '../../storage/engine';
 import type { Tables } from '../../storage/tables';
 import type { Queue } from './queue';
+import { dayOfHour } from './keyIndex';
 import { messageTopic } from './message';
 import { behind } from './rows';
 import type { BrokerState } from './state';
@@ -45,6 +46,9 @@ export class Janitor {
   /** How far the waiting messages were gone through for those whose topic went, once all these are in the tables. */
   #orphanedTimers: { readonly from: Buffer; readonly applied: number } | undefined;
   #idHour = 0;
+  #copyHour = 0;
+  /** Up to which day keys are gone, and where the others begin. */
+  #keys = { day: 0, from: tableKeys.messageKeysOfDay(0) };
   #answerBucket = 0;
   #decisionHour = 0;
   #steps = 0;
@@ -61,6 +65,8 @@ export class Janitor {
     let deleted = await this.#journalRecords();
     deleted += await this.#segments();
     deleted += await this.#idRuns();
+    deleted += await this.#messageKeys();
+    deleted += await this.#failedCopies();
     deleted += await this.#answers();
     deleted += await this.#decisions();
     await this.#findOrphans();
@@ -117,6 +123,31 @@ export class Janitor {
       lt: tableKeys.idRunsOfHour(idHour),
     });
     if (done) this.#idHour = idHour;
+    return deleted;
+  }
+
+  /** A day goes when all its hours are over. */
+  async #messageKeys(): Promise<number> {
+    const day = dayOfHour(this.#state.marks.idHour);
+    if (day <= this.#keys.day) return 0;
+    const { deleted, done, from } = await this.#deleteAll({
+      gte: this.#keys.from,
+      lt: tableKeys.messageKeysOfDay(day),
+    });
+    // They may be more than one run deletes: the next one goes on where this one ended.
+    this.#keys = done ? { day, from: tableKeys.messageKeysOfDay(day) } : { ...this.#keys, from };
+    return deleted;
+  }
+
+  /** Of messages whose own hour is over: nobody asks what became of what is gone. */
+  async #failedCopies(): Promise<number> {
+    const { idHour } = this.#state.marks;
+    if (idHour <= this.#copyHour) return 0;
+    const { deleted, done } = await this.#deleteAll({
+      gte: tableKeys.failedCopiesOfHour(this.#copyHour),
+      lt: tableKeys.failedCopiesOfHour(idHour),
+    });
+    if (done) this.#copyHour = idHour;
     return deleted;
   }
 
@@ -221,15 +252,16 @@ export class Janitor {
     return { deleted, done: true };
   }
 
-  async #deleteAll(range: Range): Promise<{ deleted: number; done: boolean }> {
+  /** `from`: what lies before it is deleted. */
+  async #deleteAll(range: Range & { gte: Buffer }): Promise<{ deleted: number; done: boolean; from: Buffer }> {
     let deleted = 0;
     let rest = range;
     while (this.#steps-- > 0) {
       const step = await this.#tables.deleteRange(rest, STEP_KEYS);
       deleted += step.deleted;
-      if (step.lastKey === undefined || step.deleted < STEP_KEYS) return { deleted, done: true };
+      if (step.lastKey === undefined || step.deleted < STEP_KEYS) return { deleted, done: true, from: rest.gte };
       rest = { ...rest, gte: step.lastKey };
     }
-    return { deleted, done: false };
+    return { deleted, done: false, from: rest.gte };
   }
 }

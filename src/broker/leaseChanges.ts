@@ -99,10 +99,13 @@ export function applySettle(state: BrokerState, applied: Applied<CommandOf<'sett
   return { ok: results };
 }
 
-function settle(state: BrokerState, group: GroupState, leases: LeaseQueue, entry: LeaseEntry, item: Settlement): void {
+function settle(state: BrokerState, group: GroupState, leases: LeaseQueue, was: LeaseEntry, item: Settlement): void {
+  const { failed: _, ...entry } = was;
   if (item.action === 'ACK') state.dropLease(group, leases, item.offset);
-  else if (item.action === 'EXTEND') state.putLease(group, leases, item.offset, { ...entry, ms: item.ms ?? 0 });
-  else state.putLease(group, leases, item.offset, { ...entry, attempt: entry.attempt - 1, lease: 0, ms: 0 });
+  else if (item.action === 'EXTEND') {
+    const failed = item.failed ? { failed: true } : {};
+    state.putLease(group, leases, item.offset, { ...entry, ms: item.ms ?? 0, ...failed });
+  } else state.putLease(group, leases, item.offset, { ...entry, attempt: entry.attempt - 1, lease: 0, ms: 0 });
 }
 
 /** A message that was handed out again belongs to whoever has it now. */

@@ -9,6 +9,8 @@ export interface LeaseEntry {
   readonly lease: number;
   /** How long it stays invisible from that moment, milliseconds: a duration, counted by whoever is the master. */
   readonly ms: number;
+  /** It failed, and waits in its place for its next delivery: nobody has it meanwhile. */
+  readonly failed?: boolean;
   /** Of its messageGroup; 0 = none. */
   readonly groupHash: number;
 }

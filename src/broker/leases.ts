@@ -503,7 +503,7 @@ export class Leases {
     const delays = held.map(({ failure }) => failure.delayMs ?? retryDelay(record, failure.attempt));
     const errors = await this.#settle(
       group,
-      held.map(({ receipt }, i) => ({ ...receipt, action: 'EXTEND', ms: delays[i]! })),
+      held.map(({ receipt }, i) => ({ ...receipt, action: 'EXTEND', ms: delays[i]!, failed: true })),
     );
     const now = this.#core.clock.now();
     return new Map(

@@ -34,6 +34,7 @@ export interface OutgoingMessage {
 
 /** What is neither at a fixed place nor the body. One letter per field, because it is stored with every message. */
 interface Meta {
+  /** First of all: `eachKey` finds them there without parsing the rest. */
   k?: readonly string[];
   p?: Readonly<Record<string, string>>;
   c?: string;
@@ -249,6 +250,37 @@ export class RecordAttributes {
     return this.#meta;
   }
 }
+
+/** What the meta of a message with keys begins with. */
+const KEYS_FIRST = Buffer.from('{"k":["');
+const [QUOTE, BACKSLASH, COMMA] = Buffer.from('"\\,');
+
+/** Whether a message has keys; one without meta costs nothing more. */
+export function hasKeys(record: Buffer): boolean {
+  if (record.readUInt32BE(META_BYTES) < KEYS_FIRST.length) return false;
+  const meta = FIXED + record.readUInt16BE(TAG_BYTES);
+  return KEYS_FIRST.compare(record, meta, meta + KEYS_FIRST.length) === 0;
+}
+
+/** Tells of a message that has keys where each stands in the record, as `keyBytes` writes it. */
+export function eachKey(record: Buffer, take: (start: number, end: number) => void): void {
+  const first = FIXED + record.readUInt16BE(TAG_BYTES) + KEYS_FIRST.length;
+  for (let start = first, at = first; ; at++) {
+    if (record[at] === BACKSLASH) at++;
+    else if (record[at] === QUOTE) {
+      take(start, at);
+      if (record[at + 1] !== COMMA) return;
+      start = at + 3; // behind the comma and the quote of the next one
+      at += 2;
+    }
+  }
+}
+
+/** A key as it stands in a record: JSON's escapes, without the quotes. */
+export const keyBytes = (key: string): Buffer => Buffer.from(JSON.stringify(key).slice(1, -1), 'utf8');
+
+/** Where a copy comes from: the first message of all; undefined for one that is no copy. */
+export const messageOrigin = (record: Buffer): Origin | undefined => readOrigin(readMeta(record)?.o);
 
 /** The idempotency part of a send's first record, or undefined. */
 export function keyedSendOf(record: Buffer): KeyedSend | undefined {

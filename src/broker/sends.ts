@@ -3,8 +3,10 @@ import { positionOf, tableKeys } from '../../storage/keys';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
+import { isSystemTopic } from './group';
 import {
   dueOf,
+  hasKeys,
   keyedSendOf,
   messageGroupHashOf,
   messageIdOf,
@@ -86,6 +88,9 @@ export function storeMessage(
     state.unflushedQueues.add(queue);
   }
   state.idRuns.add(record, time, position, queueId, offset);
+  // A group's own copies are not what anybody looks for by a key: the message itself is.
+  if (hasKeys(record) && !isSystemTopic(topic.record.name))
+    state.keys.add(record, topic.record.no, time, position, queueId, offset);
   touched.add(queue);
   const tag = messageTag(record);
   if (tag !== undefined) countTag(state, topic, tag, time);

@@ -9,6 +9,7 @@ import type { Identity, QueueOffset } from './command';
 import { retryTopicOf, type Group } from './group';
 import { Halves } from './halves';
 import { IdRuns } from './idRuns';
+import { KeyIndex } from './keyIndex';
 import { LeaseQueue, type LeaseEntry } from './leaseQueue';
 import { messageIdOf } from './message';
 import { Overlay } from './overlay';
@@ -100,6 +101,7 @@ export class BrokerState {
   readonly tombstones = new Map<string, Tombstone>();
   readonly overlay = new Overlay();
   readonly idRuns = new IdRuns();
+  readonly keys = new KeyIndex();
   readonly tail: Tail;
   readonly counts: Record<Family, number> = {
     ...{ t: 0, x: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
@@ -462,8 +464,9 @@ export class BrokerState {
 
 const LEASE_BYTES = 20;
 
-function leaseValue({ lease, ms, attempt, groupHash }: LeaseEntry): Buffer {
-  const value = Buffer.allocUnsafe(LEASE_BYTES);
+/** One byte more stands for a message that failed. */
+function leaseValue({ lease, ms, attempt, groupHash, failed }: LeaseEntry): Buffer {
+  const value = failed ? Buffer.alloc(LEASE_BYTES + 1) : Buffer.allocUnsafe(LEASE_BYTES);
   writeNumber(value, lease, 0);
   value.writeUIntBE(ms, 8, 6);
   value.writeUInt16BE(attempt, 14);
@@ -476,6 +479,7 @@ export const readLease = (value: Buffer): LeaseEntry => ({
   ms: value.readUIntBE(8, 6),
   attempt: value.readUInt16BE(14),
   groupHash: value.readUInt32BE(16),
+  ...(value.length > LEASE_BYTES ? { failed: true } : {}),
 });
 
 export const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value), 'utf8');

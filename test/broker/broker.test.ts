@@ -11,6 +11,7 @@ import type { Tables } from '../../storage/tables';
 import { GantryError } from '../../src/base/errors';
 import { KIND } from '../../src/broker/command';
 import { Flusher } from '../../src/broker/flusher';
+import { keyHash } from '../../src/broker/keyIndex';
 import { loadTables, replay } from '../../src/broker/load';
 import { QueueIndex } from '../../src/broker/queueIndex';
 import { ReadGate } from '../../src/broker/readGate';
@@ -59,6 +60,17 @@ async function contentOf(state: BrokerState, tables: Tables) {
     topics.push({
       record: topic.record,
       queues,
+      keyed: await state.keys.find(
+        {
+          topic: topic.record.no,
+          hash: keyHash('even'),
+          from: state.marks.idHour * HOUR,
+          position: 0,
+          to: state.marks.time,
+        },
+        tables,
+        1000,
+      ),
       declared: [...topic.declared.values()].sort(byTag),
       seen: topic.seen.list(),
     });
@@ -569,7 +581,14 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
     case 'send':
       return rooms.sender.send(
         s.topic,
-        s.tags.map((name, i) => message({ body: `m${i}`, tag: name, ...(s.fifo ? { messageGroup: `g${i}` } : {}) })),
+        s.tags.map((name, i) =>
+          message({
+            body: `m${i}`,
+            tag: name,
+            ...(i % 2 ? { keys: ['even', `k${i}`] } : {}),
+            ...(s.fifo ? { messageGroup: `g${i}` } : {}),
+          }),
+        ),
         s.key,
       );
     case 'putGroup':
@@ -657,7 +676,7 @@ async function flushed(state: BrokerState, tables: Tables, t: Bench): Promise<vo
 /** The rows of all families that are decided by commands alone; index segments are cut by the flushes. */
 async function rowsOf(tables: Tables): Promise<string[]> {
   const rows: string[] = [];
-  for (const letter of [...'mtxgoDSQidONLAbPTKc']) {
+  for (const letter of [...'mtxgoDSQikdONLAbPTKfc']) {
     const found = await tables.scan({
       gte: Buffer.from(letter),
       lt: Buffer.from([letter.charCodeAt(0) + 1]),

@@ -98,7 +98,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     group: 5,
     items: [
       { topic: 2, queueId: 0, offset: 3, lease: 20, action: 'ACK' },
-      { topic: 2, queueId: 0, offset: 1, lease: 20, action: 'EXTEND', ms: 5 },
+      { topic: 2, queueId: 0, offset: 1, lease: 20, action: 'EXTEND', ms: 5, failed: true },
     ],
   },
   retry: {

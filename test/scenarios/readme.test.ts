@@ -35,6 +35,8 @@ describe('the README', () => {
     expect(output).toMatch(/"inFlight": 1\b/);
     expect(output).toMatch(/"examined": 3,\s+"matched": 1,\s+"failed": 1/);
     expect(output).toMatch(/"order 8, Lyon"\n"order 9, Boston"/);
+    expect(output).toContain('{"body":"order 1 paid","tag":"paid","keys":["order-1"]}');
+    expect(output).toMatch(/"group": "billing",\s+"status": "CONSUMED"/);
     expect(status).toBe(0);
   });
 });
