@@ -920,7 +920,7 @@ export interface paths {
         put?: never;
         /**
          * Acknowledge messages
-         * @description Says of leased messages that they are handled: they are not handed out again, also after a restart. A handle counts as long as the message was not handed out again, even after its lease; then it is LATE_ACK. Repeating it is harmless. A handle that this group was not given is RECEIPT_INVALID. All well: 200; each failed with one code: that problem with `results`; else 207.
+         * @description Says of leased messages that they are handled: they are not handed out again, also after a restart. A handle counts as long as the message was not handed out again, even after its lease; then it is LATE_ACK. Repeating it is harmless. A handle that this group was not given is RECEIPT_INVALID, one that was given to an earlier group of this name TOPIC_RECREATED. All well: 200; each failed with one code: that problem with `results`; else 207.
          */
         post: operations["ackMessages"];
         delete?: never;

@@ -286,7 +286,7 @@ export class Leases {
   ): LeasedDelivery {
     const { record, queueOffset, attempt } = message;
     const receipt = { topic: queue.topic, queueId: queue.queueId, lease, offset: queueOffset };
-    const receiptHandle = this.#receipts.encode(group.record.no, receipt);
+    const receiptHandle = this.#receipts.encode(group.record, receipt);
     return { queue, queueOffset, record, attempt, receiptHandle, invisibleUntil: until };
   }
 
@@ -319,10 +319,10 @@ export class Leases {
   }
 
   async #return(group: GroupState, messages: readonly LeasedDelivery[]): Promise<void> {
-    const items = messages.map(({ receiptHandle }) => this.#receipts.decode(group.record.no, receiptHandle)!);
+    const items = messages.map(({ receiptHandle }) => this.#receipts.decode(group.record, receiptHandle));
     await this.#settle(
       group,
-      items.map((item) => ({ ...item, action: 'RETURN' })),
+      known(items).map((item) => ({ ...item, action: 'RETURN' })),
     );
   }
 
@@ -369,7 +369,7 @@ export class Leases {
   /** One result per handle, in order. Repeating it is harmless. */
   async acknowledge(groupName: string, handles: readonly string[]): Promise<ReceiptResult[]> {
     const group = groupNamed(this.#core.state, groupName);
-    const items = handles.map((handle) => this.#receipts.decode(group.record.no, handle));
+    const items = handles.map((handle) => this.#receipts.decode(group.record, handle));
     const errors = await this.#settle(
       group,
       known(items).map((item) => ({ ...item, action: 'ACK' })),
@@ -383,9 +383,9 @@ export class Leases {
     receipts: readonly { readonly receiptHandle: string; readonly invisibleMs: number }[],
   ): Promise<ExtendResult[]> {
     const group = groupNamed(this.#core.state, groupName);
-    const items = receipts.map(({ receiptHandle }) => this.#receipts.decode(group.record.no, receiptHandle));
+    const items = receipts.map(({ receiptHandle }) => this.#receipts.decode(group.record, receiptHandle));
     const settlements = items.flatMap((item, i) =>
-      item ? [{ ...item, action: 'EXTEND' as const, ms: receipts[i]!.invisibleMs }] : [],
+      item instanceof GantryError ? [] : [{ ...item, action: 'EXTEND' as const, ms: receipts[i]!.invisibleMs }],
     );
     const errors = await this.#settle(group, settlements);
     const now = this.#core.clock.now();
@@ -442,7 +442,7 @@ export class Leases {
     }[],
   ): Promise<NackResult[]> {
     const group = groupNamed(this.#core.state, groupName);
-    const results: NackResult[] = receipts.map(({ receiptHandle }) => ({ receiptHandle, error: invalid() }));
+    const results: NackResult[] = [];
     const failures: { at: number; failure: Failure; receipt: Receipt }[] = [];
     const answered = await this.#retries.answered(
       group,
@@ -450,10 +450,10 @@ export class Leases {
     );
     for (let i = 0; i < receipts.length; i++) {
       const { receiptHandle, delayMs, reason } = receipts[i]!;
-      const receipt = this.#receipts.decode(group.record.no, receiptHandle);
-      if (!receipt) continue;
+      const receipt = this.#receipts.decode(group.record, receiptHandle);
       const before = answered[i];
-      if (before) results[i] = { receiptHandle, ...before };
+      if (receipt instanceof GantryError) results[i] = { receiptHandle, error: receipt };
+      else if (before) results[i] = { receiptHandle, ...before };
       else {
         const failure = await this.#failureOf(group, receipt, receiptHandle);
         if (failure instanceof GantryError) results[i] = { receiptHandle, error: failure };
@@ -472,7 +472,7 @@ export class Leases {
     // Whoever waits does not know of the new topic yet.
     if (!known && topicsByName.has(retries)) this.#desks.wake(group);
     moved.forEach(({ at, failure }, i) => {
-      const { receiptHandle } = results[at]!;
+      const { receiptHandle } = receipts[at]!;
       const outcome = outcomes[i]!;
       results[at] = { receiptHandle, ...outcome };
       if (!outcome.error) this.#done(group, failure.queue, failure.queueOffset, 'ACK');
@@ -531,25 +531,22 @@ function leaving(places: readonly Place[]): Promise<void> | undefined {
   return undefined;
 }
 
-const known = (items: readonly (Receipt | undefined)[]): Receipt[] =>
-  items.filter((item): item is Receipt => item !== undefined);
+const known = (items: readonly (Receipt | GantryError)[]): Receipt[] =>
+  items.filter((item): item is Receipt => !(item instanceof GantryError));
 
 /** One result per handle: those that are none of ours are refused, the others have theirs, in order. */
 function merge<R>(
   handles: readonly string[],
-  items: readonly (Receipt | undefined)[],
+  items: readonly (Receipt | GantryError)[],
   errors: readonly (GantryError | undefined)[],
   result: (handle: string, error: GantryError | undefined, i: number) => R,
 ): R[] {
   let next = 0;
-  return handles.map((handle, i) => result(handle, items[i] ? errors[next++] : invalid(), i));
+  return handles.map((handle, i) => {
+    const item = items[i]!;
+    return result(handle, item instanceof GantryError ? item : errors[next++], i);
+  });
 }
-
-const invalid = (): GantryError =>
-  new GantryError(
-    'RECEIPT_INVALID',
-    'this is no receipt of this group: use the receiptHandle of a message it received',
-  );
 
 const late = (why: string): GantryError =>
   new GantryError('LATE_ACK', `nothing can be done with this message under this receipt: ${why}`);

@@ -2,12 +2,14 @@
  * The handle of a message that was handed out under a lease: opaque, signed, and refused by any other group. It names
  * the message and the lease; whether the message still belongs to that lease is decided when it is used.
  *
- *   version 1 · group 6 · topic 6 · queueId 2 · lease 6 · offset 6 · mac 12
+ *   version 1 · group 6 · of the crc of its name 3 · topic 6 · queueId 2 · lease 6 · offset 6 · mac 12
  *
  * The mac covers all but the offset, so that one serves all messages of a queue in one answer: with another offset a
  * handle reaches a message of the same lease, which its holder was given anyway, or none.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { GantryError } from '../base/errors';
 
 export interface Receipt {
   readonly topic: number;
@@ -16,9 +18,15 @@ export interface Receipt {
   readonly offset: number;
 }
 
-const VERSION = 1;
-const SIGNED_BYTES = 21;
-const MAC_AT = 27;
+/** Number and name of the group that it was given to. */
+export interface ReceiptOwner {
+  readonly no: number;
+  readonly name: string;
+}
+
+const VERSION = 2;
+const SIGNED_BYTES = 24;
+const MAC_AT = 30;
 const MAC_BYTES = 12;
 const BYTES = MAC_AT + MAC_BYTES;
 /** Base64url passes over what it cannot use: a handle of another length is none of ours, whatever it decodes to. */
@@ -34,29 +42,31 @@ export class ReceiptCodec {
     this.#secret = secret;
   }
 
-  encode(group: number, { topic, queueId, lease, offset }: Receipt): string {
+  encode(group: ReceiptOwner, { topic, queueId, lease, offset }: Receipt): string {
     const bytes = Buffer.allocUnsafe(BYTES);
     bytes[0] = VERSION;
-    bytes.writeUIntBE(group, 1, 6);
-    bytes.writeUIntBE(topic, 7, 6);
-    bytes.writeUInt16BE(queueId, 13);
-    bytes.writeUIntBE(lease, 15, 6);
-    bytes.writeUIntBE(offset, 21, 6);
+    bytes.writeUIntBE(group.no, 1, 6);
+    bytes.writeUIntBE(nameMark(group), 7, 3);
+    bytes.writeUIntBE(topic, 10, 6);
+    bytes.writeUInt16BE(queueId, 16);
+    bytes.writeUIntBE(lease, 18, 6);
+    bytes.writeUIntBE(offset, 24, 6);
     this.#mac(bytes).copy(bytes, MAC_AT);
     return bytes.toString('base64url');
   }
 
-  /** What a handle of this group says; undefined for what we did not make for it. */
-  decode(group: number, handle: string): Receipt | undefined {
-    if (handle.length !== CHARACTERS) return undefined;
+  /** What a handle of this group says; RECEIPT_INVALID for what we did not make for it, TOPIC_RECREATED for an earlier creation. */
+  decode(group: ReceiptOwner, handle: string): Receipt | GantryError {
+    if (handle.length !== CHARACTERS) return invalid();
     const bytes = Buffer.from(handle, 'base64url');
-    if (bytes.length !== BYTES || bytes[0] !== VERSION || bytes.readUIntBE(1, 6) !== group) return undefined;
-    if (!timingSafeEqual(this.#mac(bytes), bytes.subarray(MAC_AT))) return undefined;
+    if (bytes.length !== BYTES || bytes[0] !== VERSION || bytes.readUIntBE(7, 3) !== nameMark(group)) return invalid();
+    if (!timingSafeEqual(this.#mac(bytes), bytes.subarray(MAC_AT))) return invalid();
+    if (bytes.readUIntBE(1, 6) !== group.no) return recreated(group);
     return {
-      topic: bytes.readUIntBE(7, 6),
-      queueId: bytes.readUInt16BE(13),
-      lease: bytes.readUIntBE(15, 6),
-      offset: bytes.readUIntBE(21, 6),
+      topic: bytes.readUIntBE(10, 6),
+      queueId: bytes.readUInt16BE(16),
+      lease: bytes.readUIntBE(18, 6),
+      offset: bytes.readUIntBE(24, 6),
     };
   }
 
@@ -71,3 +81,18 @@ export class ReceiptCodec {
     return mac;
   }
 }
+
+/** By it a group's former self is told from another group; two names that share it are only told the wrong reason. */
+const nameMark = ({ name }: ReceiptOwner): number => crc32(name) >>> 8;
+
+const invalid = (): GantryError =>
+  new GantryError(
+    'RECEIPT_INVALID',
+    'this is no receipt of this group: use the receiptHandle of a message it received',
+  );
+
+const recreated = ({ name }: ReceiptOwner): GantryError =>
+  new GantryError(
+    'TOPIC_RECREATED',
+    `group ${name} was deleted and created again since this message was handed out: receive what there is for it now`,
+  );

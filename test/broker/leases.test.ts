@@ -687,7 +687,9 @@ describe('handles that are none', () => {
     const [a] = handlesOf(await t.receive());
     await t.rooms.groups.delete('billing', false);
     await t.group();
-    expect(await ack(t, a!)).toEqual(['RECEIPT_INVALID']);
+    expect(await ack(t, a!, 'x')).toEqual(['TOPIC_RECREATED', 'RECEIPT_INVALID']);
+    expect((await nack(t, a!)).error).toMatchObject(coded('TOPIC_RECREATED'));
+    expect((await extend(t, a!, 60_000)).error).toMatchObject(coded('TOPIC_RECREATED'));
     expect(await takeAll(t)).toEqual(['a']);
   });
 

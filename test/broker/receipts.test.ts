@@ -1,6 +1,6 @@
 /** Handles of leased messages: what we made for a group says what it says, everything else says nothing. */
 import fc from 'fast-check';
-import { ReceiptCodec, type Receipt } from '../../src/broker/receipts';
+import { ReceiptCodec, type Receipt, type ReceiptOwner } from '../../src/broker/receipts';
 
 const SECRET = Buffer.alloc(32, 7);
 const NUMBER = fc.nat({ max: 2 ** 48 - 1 });
@@ -12,16 +12,20 @@ const RECEIPT: fc.Arbitrary<Receipt> = fc.record({
 });
 
 const CHARACTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-/** First character of what is signed, and of the mac; the message's offset lies between. */
-const OFFSET_AT = 28;
-const MAC_AT = 36;
+/** Where the message's offset begins, behind what is signed, and the mac behind it; in characters. */
+const OFFSET_AT = 32;
+const MAC_AT = 40;
+const LENGTH = 56;
 
+const GROUP: ReceiptOwner = { no: 5, name: 'billing' };
+const INVALID = { code: 'RECEIPT_INVALID' };
 const codec = (secret = SECRET) => new ReceiptCodec(secret);
 const sample: Receipt = { topic: 3, queueId: 1, lease: 77, offset: 12 };
 
 test('says to its group what was put into it, also to another codec of the same secret', () => {
   fc.assert(
-    fc.property(NUMBER, RECEIPT, (group, receipt) => {
+    fc.property(NUMBER, RECEIPT, (no, receipt) => {
+      const group = { no, name: 'billing' };
       const handle = codec().encode(group, receipt);
       expect(handle).toMatch(/^[A-Za-z0-9_-]{1,512}$/);
       expect(codec().decode(group, handle)).toEqual(receipt);
@@ -29,19 +33,32 @@ test('says to its group what was put into it, also to another codec of the same 
   );
 });
 
-test('says nothing to another group', () => {
+test('says nothing to another group, and to one made again under the name that it is of the former', () => {
   fc.assert(
-    fc.property(NUMBER, NUMBER, RECEIPT, (group, other, receipt) => {
-      fc.pre(group !== other);
-      expect(codec().decode(other, codec().encode(group, receipt))).toBeUndefined();
+    fc.property(NUMBER, NUMBER, RECEIPT, (no, other, receipt) => {
+      fc.pre(no !== other);
+      const handle = codec().encode({ no, name: 'billing' }, receipt);
+      expect(codec().decode({ no: other, name: 'shipping' }, handle)).toMatchObject(INVALID);
+      expect(codec().decode({ no, name: 'shipping' }, handle)).toMatchObject(INVALID);
+      expect(codec().decode({ no: other, name: 'billing' }, handle)).toMatchObject({ code: 'TOPIC_RECREATED' });
     }),
   );
 });
 
+test('one that only claims to be of the former group is forged', () => {
+  const bytes = Buffer.from(codec().encode(GROUP, sample), 'base64url');
+  bytes.writeUIntBE(GROUP.no - 1, 1, 6);
+  expect(codec().decode(GROUP, bytes.toString('base64url'))).toMatchObject(INVALID);
+});
+
 test('says nothing under another secret', () => {
   fc.assert(
-    fc.property(NUMBER, RECEIPT, (group, receipt) => {
-      expect(codec(Buffer.alloc(32, 8)).decode(group, codec().encode(group, receipt))).toBeUndefined();
+    fc.property(NUMBER, RECEIPT, (no, receipt) => {
+      const handle = codec().encode({ no, name: 'billing' }, receipt);
+      for (const group of [no, no + 1]) {
+        const said = codec(Buffer.alloc(32, 8)).decode({ no: group, name: 'billing' }, handle);
+        expect(said).toMatchObject(INVALID);
+      }
     }),
   );
 });
@@ -49,56 +66,59 @@ test('says nothing under another secret', () => {
 test('changed in one character it says nothing, unless that is in the offset: then it is another message of the lease', () => {
   const one = codec();
   fc.assert(
-    fc.property(RECEIPT, fc.nat({ max: 51 }), fc.nat({ max: 63 }), (receipt, at, character) => {
-      const handle = one.encode(5, receipt);
+    fc.property(RECEIPT, fc.nat({ max: LENGTH - 1 }), fc.nat({ max: 63 }), (receipt, at, character) => {
+      const handle = one.encode(GROUP, receipt);
       const changed = `${handle.slice(0, at)}${CHARACTERS[character]!}${handle.slice(at + 1)}`;
       fc.pre(changed !== handle);
-      const said = one.decode(5, changed);
-      if (at < OFFSET_AT || at >= MAC_AT) expect(said).toBeUndefined();
+      const said = one.decode(GROUP, changed);
+      if (at < OFFSET_AT || at >= MAC_AT) expect(said).toMatchObject(INVALID);
       else expect({ ...said, offset: receipt.offset }).toEqual(receipt);
     }),
   );
 });
 
 test('cut, made longer, or written with what base64url passes over, it says nothing', () => {
-  const handle = codec().encode(5, sample);
+  const handle = codec().encode(GROUP, sample);
   for (let length = 0; length < handle.length; length++) {
-    expect(codec().decode(5, handle.slice(0, length))).toBeUndefined();
-    expect(codec().decode(5, handle.slice(length + 1))).toBeUndefined();
+    expect(codec().decode(GROUP, handle.slice(0, length))).toMatchObject(INVALID);
+    expect(codec().decode(GROUP, handle.slice(length + 1))).toMatchObject(INVALID);
   }
   for (const more of ['A', '=', ' ', '\n', 'AAAA', '!']) {
-    expect(codec().decode(5, handle + more)).toBeUndefined();
-    expect(codec().decode(5, more + handle)).toBeUndefined();
+    expect(codec().decode(GROUP, handle + more)).toMatchObject(INVALID);
+    expect(codec().decode(GROUP, more + handle)).toMatchObject(INVALID);
   }
-  expect(codec().decode(5, `${handle.slice(0, 51)}é`)).toBeUndefined();
+  expect(codec().decode(GROUP, `${handle.slice(0, LENGTH - 1)}é`)).toMatchObject(INVALID);
 });
 
 test('what somebody makes up says nothing', () => {
   const one = codec();
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.base64String(), fc.string({ minLength: 52, maxLength: 52 })), (handle) => {
-      expect(one.decode(5, handle)).toBeUndefined();
-    }),
+    fc.property(
+      fc.oneof(fc.string(), fc.base64String(), fc.string({ minLength: LENGTH, maxLength: LENGTH })),
+      (handle) => {
+        expect(one.decode(GROUP, handle)).toMatchObject(INVALID);
+      },
+    ),
   );
-  const made = (version: number) => Buffer.from([version, ...Array<number>(38).fill(0)]).toString('base64url');
-  expect(one.decode(0, made(1))).toBeUndefined();
-  expect(one.decode(0, made(2))).toBeUndefined();
+  const made = (version: number) => Buffer.from([version, ...Array<number>(41).fill(0)]).toString('base64url');
+  const zero = { no: 0, name: '' }; // whose name's crc is 0
+  for (const version of [1, 2, 3]) expect(one.decode(zero, made(version))).toMatchObject(INVALID);
 });
 
 test('of another version it says nothing', () => {
-  const bytes = Buffer.from(codec().encode(5, sample), 'base64url');
-  bytes[0] = 2;
-  expect(codec().decode(5, bytes.toString('base64url'))).toBeUndefined();
+  const bytes = Buffer.from(codec().encode(GROUP, sample), 'base64url');
+  bytes[0] = 1;
+  expect(codec().decode(GROUP, bytes.toString('base64url'))).toMatchObject(INVALID);
 });
 
 test('is right however many came between: the macs that are kept are bounded', () => {
   const one = codec();
-  const handle = one.encode(5, sample);
+  const handle = one.encode(GROUP, sample);
   const last: string[] = [];
   for (let lease = 1; lease <= 12_000; lease++) {
-    const other = one.encode(5, { ...sample, lease });
+    const other = one.encode(GROUP, { ...sample, lease });
     if (lease > 11_995) last.push(other);
   }
-  expect(one.decode(5, handle)).toEqual(sample);
-  for (const [i, other] of last.entries()) expect(one.decode(5, other)).toEqual({ ...sample, lease: 11_996 + i });
+  expect(one.decode(GROUP, handle)).toEqual(sample);
+  for (const [i, other] of last.entries()) expect(one.decode(GROUP, other)).toEqual({ ...sample, lease: 11_996 + i });
 });

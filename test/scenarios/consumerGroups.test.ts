@@ -462,5 +462,5 @@ test('a deleted group leaves nothing: not its positions, retries or dead letters
   await client.call('deleteGroup', { path: stage.path });
   await client.call('putGroup', { path: stage.path, body: { topic: stage.topic } });
   const stale = await stage.ack(leased.messages[0]!.receiptHandle);
-  expect([stale.status, stale.problem.code]).toEqual([400, 'RECEIPT_INVALID']);
+  expect([stale.status, stale.problem.code]).toEqual([409, 'TOPIC_RECREATED']);
 });
