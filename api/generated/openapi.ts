@@ -852,11 +852,14 @@ export interface paths {
          *     queue of the group, to be delivered again after `delayMs`, by default the group’s delay for this attempt.
          *     After 1 + maxAttempts deliveries it becomes a dead letter instead; `outcome` says which. With `cursor`
          *     everything it covers is committed in the same step, so that nothing is delivered twice or lost between the two.
+         *     If one message is refused nothing is committed, and `cursorCommitted` is false: give back what is left, or commit.
          *
          *     A message is named by the queue and offset that it was polled from; a retry that fails again by its place in
-         *     `%RETRY%group`. The consumer must own the queue (QUEUE_NOT_OWNED). Repeating the call answers the same:
-         *     each message is recognised by itself, so an Idempotency-Key is taken and adds nothing. All well: 200; each failed with one code: that problem with `results`; else 207. Ordered and broadcasting groups
-         *     have no retry queue: 409 STYLE_CONFLICT.
+         *     `%RETRY%group`. The consumer must own the queue (QUEUE_NOT_OWNED). A message that is given back again by the
+         *     consumer that still owns its queue gets its first answer, and there is one copy. With an Idempotency-Key that
+         *     holds for the whole call, whoever owns the queues by then, and another call under the key is 422
+         *     IDEMPOTENCY_KEY_REUSED; what was refused is tried again. All well: 200; each failed with one code: that problem
+         *     with `results`; else 207. Ordered and broadcasting groups have no retry queue: 409 STYLE_CONFLICT.
          */
         post: operations["sendBack"];
         delete?: never;
@@ -1395,6 +1398,8 @@ export interface components {
              * @description Offset that is committed already (OFFSET_BACKWARDS).
              */
             committed?: number;
+            /** @description Whether all that the cursor covers is committed (sendBack). */
+            cursorCommitted?: boolean;
             /** @description Whether nothing was to be changed (redriveDeadLetters). */
             dryRun?: boolean;
             /**
@@ -2783,7 +2788,7 @@ export interface components {
             generation?: string;
             /** @description The messages, by the place they were polled from. */
             messages: components["schemas"]["FailedMessage"][];
-            /** @description Cursor of a poll: everything handed out up to it is committed in the same step. */
+            /** @description Cursor of a poll: everything handed out up to it is committed in the same step, unless a message is refused. */
             cursor?: string;
         };
         /** @description A message that could not be handled. */
@@ -2814,6 +2819,8 @@ export interface components {
         SendBackResult: {
             /** @description One entry per message. */
             results: components["schemas"]["SentBack"][];
+            /** @description With a cursor: whether all it covers is committed. Not when a message was refused, or when a queue is another consumer’s by now; what is not committed is delivered again. */
+            cursorCommitted?: boolean;
         };
         /** @description What became of one message. */
         SentBack: {
@@ -7045,6 +7052,7 @@ export interface operations {
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["XRequestId"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7076,6 +7084,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
+                     *       "cursorCommitted": false,
                      *       "results": [
                      *         {
                      *           "status": "OK",
@@ -7600,6 +7609,7 @@ export interface operations {
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["XRequestId"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7626,6 +7636,7 @@ export interface operations {
             207: {
                 headers: {
                     "X-Request-Id": components["headers"]["XRequestId"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
                     [name: string]: unknown;
                 };
                 content: {

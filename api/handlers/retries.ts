@@ -7,9 +7,16 @@ import type { HandlerTable } from '../operation';
 export function retryHandlers({ broker }: { readonly broker: Broker }): HandlerTable<'sendBack'> {
   return {
     async sendBack(call) {
-      // Each message is recognised when it is sent back again, with an Idempotency-Key or without.
-      const results = await broker.rooms.retries.sendBack(nameOf(call.path.group), call.body);
-      return bulkAnswer(call, itemsOf(call, results));
+      const { path, body, headers } = call;
+      const { retries } = broker.rooms;
+      const { results, committed, replayed } = await retries.sendBack(
+        nameOf(path.group),
+        body,
+        headers['Idempotency-Key'],
+      );
+      const members = committed === undefined ? {} : { cursorCommitted: committed };
+      const answer = bulkAnswer(call, itemsOf(call, results), members);
+      return replayed ? { ...answer, headers: { ...answer.headers, 'Idempotency-Replayed': 'true' } } : answer;
     },
   };
 }

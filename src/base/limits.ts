@@ -98,8 +98,8 @@ export const LIMITS = {
   countedTags: 1000,
   /** Time an Idempotency-Key is remembered, milliseconds (api.md, rule 10). */
   idempotencyMs: 10 * 60_000,
-  /** Keyed sends under way at once. */
-  keyedSends: 10_000,
+  /** Calls with an Idempotency-Key under way at once: each is held in memory until it is answered. */
+  keyedCalls: 10_000,
   /** Bytes of a registration at a NameServer: about 60,000 topics (RocketMQ's frame cap is 16 MiB, too). */
   registrationBytes: 16 * 1024 * 1024,
 } as const;

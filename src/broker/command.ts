@@ -196,9 +196,11 @@ export type Command =
       readonly kind: 'retry';
       readonly group: number;
       readonly items: readonly FailedMessage[];
-      /** Positions that are committed with it. */
+      /** Positions that are committed with it, if none of its items is refused. */
       readonly offsets: readonly ReadOffset[];
       readonly by?: Committer;
+      /** What is remembered for an Idempotency-Key: base64 of its hash, the content's hash, and the place of each item in the request. */
+      readonly answer?: { readonly key: string; readonly content: string; readonly places: readonly number[] };
       /** The copies, one for each item. */
       readonly records: Buffer[];
     }
@@ -286,11 +288,13 @@ export function encodeCommand(command: Command): Buffer[] {
 /** Messages that a command may bring beside its first record. */
 export const COPIES_PER_COMMAND = ORDINALS - 1;
 
-/** In parts that one command may bring, in order: by their number and their bytes. */
-export function* inCommands<T extends { readonly record: Buffer }>(items: readonly T[]): Iterable<readonly T[]> {
+/** In parts that one command may bring, in order: by their number and their bytes. Items come as they are needed. */
+export async function* inCommands<T extends { readonly record: Buffer }>(
+  items: Iterable<T> | AsyncIterable<T>,
+): AsyncIterable<readonly T[]> {
   let part: T[] = [];
   let bytes = 0;
-  for (const item of items) {
+  for await (const item of items) {
     if (part.length === COPIES_PER_COMMAND || (part.length > 0 && bytes + item.record.length > LIMITS.batchBytes)) {
       yield part;
       [part, bytes] = [[], 0];

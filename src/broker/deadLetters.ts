@@ -10,7 +10,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { Turns } from '../base/turns';
 import { hexOf } from '../base/messageId';
-import type { Answers } from './answers';
+import { hashOfCommand, type Answers, type KeyedCall } from './answers';
 import { inCommands, type RedrivenItem } from './command';
 import { groupNamed, type Core } from './core';
 import type { RedriveAnswer } from './failureChanges';
@@ -68,12 +68,6 @@ const REDRIVE_BYTES = 8 * LIMITS.batchBytes;
 interface Found {
   readonly no: number;
   readonly record: Buffer;
-}
-
-/** An Idempotency-Key, and the hash of what it was used for. */
-interface Keyed {
-  readonly key: string;
-  readonly content: string;
 }
 
 /** Where a dead letter goes, and what goes there. */
@@ -136,8 +130,8 @@ export class DeadLetters {
   }
 
   async #redrive(group: GroupState, request: RedriveRequest, idempotencyKey: string | undefined): Promise<Redriven> {
-    const keyed = idempotencyKey === undefined ? undefined : { key: idempotencyKey, content: contentOf(request) };
-    const before = keyed ? await this.#before(group, keyed) : [];
+    const keyed = idempotencyKey === undefined ? undefined : keyedCall(group, request, idempotencyKey);
+    const before = keyed ? await this.#before(keyed) : [];
     // What the first call did is answered as it was; of what was named and is not in it, it may have got no further.
     const done = before.flat();
     if (request.all && done.length > 0) return { results: done, remaining: group.counts.dead, replayed: true };
@@ -211,14 +205,14 @@ export class DeadLetters {
   async #send(
     group: GroupState,
     places: readonly Place[],
-    keyed: Keyed | undefined,
+    keyed: KeyedCall | undefined,
     first: number,
   ): Promise<RedriveResult[]> {
     const results: RedriveResult[] = places.filter(({ refusal }) => refusal).map((place) => this.#planned(place));
     let command = first;
-    for (const part of inCommands(places.filter(({ refusal }) => !refusal))) {
+    for await (const part of inCommands(places.filter(({ refusal }) => !refusal))) {
       const items = part.map(({ item }) => item);
-      const key = keyed && hashOf(group, keyed.key, command++).toString('base64');
+      const key = keyed && hashOfCommand(keyed, command++).toString('base64');
       const { offsets } = await this.#core.submit({
         kind: 'redrive',
         group: group.record.no,
@@ -238,19 +232,9 @@ export class DeadLetters {
   }
 
   /** What the call with this key answered before, command by command. */
-  async #before(group: GroupState, { key, content }: Keyed): Promise<RedriveResult[][]> {
-    const results: RedriveResult[][] = [];
-    for (;;) {
-      const answer = await this.#answers.of<RedriveAnswer>(hashOf(group, key, results.length));
-      if (!answer) return results;
-      if (answer.content !== content) {
-        throw new GantryError(
-          'IDEMPOTENCY_KEY_REUSED',
-          'this Idempotency-Key was used for another redrive within the last 10 minutes: use a new one',
-        );
-      }
-      results.push(answer.items.map((item, i) => this.#result(item, answer.offsets[i] ?? undefined)));
-    }
+  async #before(keyed: KeyedCall): Promise<RedriveResult[][]> {
+    const answers = await this.#answers.before<RedriveAnswer>(keyed);
+    return answers.map(({ items, offsets }) => items.map((item, i) => this.#result(item, offsets[i] ?? undefined)));
   }
 
   /** Dead letters over 14 days old go, about a thousand per group and look. */
@@ -271,14 +255,12 @@ export class DeadLetters {
   }
 }
 
-const contentOf = (request: RedriveRequest): string =>
-  createHash('sha256')
+const keyedCall = (group: GroupState, request: RedriveRequest, key: string): KeyedCall => ({
+  ...{ operation: 'redrive', group: group.record.no, key },
+  content: createHash('sha256')
     .update(JSON.stringify({ ...request, dryRun: undefined }))
-    .digest('base64');
-
-/** Of the n-th command of a call with a key. */
-const hashOf = (group: GroupState, key: string, n: number): Buffer =>
-  createHash('sha256').update(`redrive\0${group.record.no}\0${n}\0${key}`).digest().subarray(0, 16);
+    .digest('base64'),
+});
 
 const notDead = (group: GroupState, messageId: string): GantryError =>
   new GantryError(

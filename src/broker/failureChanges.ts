@@ -20,13 +20,23 @@ export type FailureResult =
 
 export interface RetryOutcome {
   readonly results: readonly FailureResult[];
-  readonly offsets: readonly OffsetResult[];
+  /** Whether all positions that came with it are committed; undefined when there were none. */
+  readonly committed: boolean | undefined;
 }
 
 /** What is kept of a failed message, so that telling of it again changes nothing. */
 export interface FailureAnswer {
   readonly time: number;
   readonly result: FailureResult;
+}
+
+/** What is kept of messages that were sent back with an Idempotency-Key. */
+export interface SentBackAnswer {
+  readonly time: number;
+  readonly content: string;
+  /** Of what was accepted: its place in the request, and what became of it. */
+  readonly results: readonly (readonly [number, FailureResult])[];
+  readonly committed?: boolean;
 }
 
 /** What is kept of a redrive with an Idempotency-Key. */
@@ -67,7 +77,33 @@ export function applyRetry(
     }
     return result;
   });
-  return { ok: { results, offsets: commitAll(state, group, command.offsets, command.by, false) } };
+  // A message that was refused would be lost behind the new position: it stays, and so do the others.
+  const accepted = results.every(({ error }) => error === undefined);
+  const positions = accepted ? commitAll(state, group, command.offsets, command.by, false) : [];
+  const committed = command.offsets.length === 0 ? undefined : accepted && positions.every(isCommitted);
+  if (command.answer) rememberSentBack(state, command.answer, results, accepted ? committed : undefined, time);
+  return { ok: { results, committed } };
+}
+
+/** What is behind the present position is committed already. */
+const isCommitted = ({ error }: OffsetResult): boolean => error === undefined || error.code === 'OFFSET_BACKWARDS';
+
+function rememberSentBack(
+  state: BrokerState,
+  { key, content, places }: NonNullable<CommandOf<'retry'>['answer']>,
+  results: readonly FailureResult[],
+  committed: boolean | undefined,
+  time: number,
+): void {
+  const accepted = places.map((at, i) => [at, results[i]!] as const).filter(([, { error }]) => error === undefined);
+  if (accepted.length === 0 && committed === undefined) return;
+  const answer: SentBackAnswer = {
+    time,
+    content,
+    results: accepted,
+    ...(committed === undefined ? {} : { committed }),
+  };
+  state.overlay.put(tableKeys.answer(answerBucketOf(time), Buffer.from(key, 'base64')), json(answer));
 }
 
 /** Ends the lease of a failed message; its copy goes on for it. */

@@ -1,16 +1,16 @@
 /**
  * Messages that a consumer could not handle: each is copied, waits, and comes again by the group's own topic
  * %RETRY%group; after 1 + maxAttempts deliveries it is a dead letter. Only this group gets it again. Repeating the call
- * finds the first answer.
+ * finds the first answer. No position moves behind a message that was refused.
  */
 import { createHash } from 'node:crypto';
 import { GantryError } from '../base/errors';
-import { LIMITS } from '../base/limits';
-import type { Answers } from './answers';
+import { hashOfCommand, type Answers, type KeyedCall } from './answers';
+import type { CommandOf } from './apply';
 import { inCommands, type Committer, type FailedMessage, type ReadOffset } from './command';
 import { Consumers } from './consumers';
 import { groupNamed, type Core } from './core';
-import type { FailureAnswer, FailureResult } from './failureChanges';
+import type { FailureAnswer, FailureResult, RetryOutcome, SentBackAnswer } from './failureChanges';
 import { deadLetterTopicOf, exhausted, retryDelay, retryTopicOf, type Group } from './group';
 import { copyMessage, decodeMessage, messageAttempt, type Origin } from './message';
 import type { Positions } from './positions';
@@ -62,12 +62,38 @@ interface SentBack {
 }
 
 /** A message of a request, by its place in it. */
-interface Part {
-  readonly at: number;
-  readonly failure: Failure;
-}
+type Placed = Failure & { readonly at: number };
 
 export type SendBackResult = Omit<SentBack, 'delayMs' | 'reason'> & FailureReport;
+
+export interface SendBackAnswer {
+  readonly results: SendBackResult[];
+  /** Whether all that the cursor covers is committed; undefined without a cursor. */
+  readonly committed: boolean | undefined;
+  /** Nothing was done now: this is the answer of the first call with this Idempotency-Key. */
+  readonly replayed: boolean;
+}
+
+/** What a command has of messages that were sent back, and of no others. */
+type RetryCommand = Pick<CommandOf<'retry'>, 'by' | 'offsets' | 'answer'>;
+
+/** One call of `sendBack`, while it is worked off. */
+interface SendingBack {
+  readonly group: GroupState;
+  readonly messages: readonly SentBack[];
+  readonly by: Committer;
+  /** What the cursor covers; undefined without one. */
+  readonly offsets: readonly ReadOffset[] | undefined;
+  readonly keyed: KeyedCall | undefined;
+  /** Commands with this key that are remembered. */
+  remembered: number;
+  /** By what each message is recognised. */
+  readonly keys: readonly string[];
+  /** For each message the place of the first that names the same. */
+  readonly firsts: readonly number[];
+  readonly reports: (FailureReport | undefined)[];
+  committed: boolean | undefined;
+}
 
 export class Retries {
   readonly #core: Core;
@@ -84,11 +110,23 @@ export class Retries {
     this.#positions = parts.positions;
   }
 
-  /** Messages of a poll that failed; with a cursor, what it covers is committed in the same step. One result per message, in order. */
-  async sendBack(groupName: string, request: SendBackRequest): Promise<SendBackResult[]> {
-    // A repetition that overtakes the first call must find its answer: a consumer's calls go one after another.
-    const name = `${groupName} ${request.consumerId}`;
-    const work = () => this.#sendBack(groupName, request);
+  /**
+   * Messages of a poll that failed. With a cursor, what it covers is committed in the same step as the last of them,
+   * unless one is refused. One result per message, in order.
+   */
+  async sendBack(groupName: string, request: SendBackRequest, idempotencyKey?: string): Promise<SendBackAnswer> {
+    const group = groupNamed(this.#core.state, groupName);
+    checkStyle(group);
+    if (idempotencyKey === undefined) return this.#inTurn(group, request, undefined);
+    const keyed = keyedCall(group, request, idempotencyKey);
+    const name = hashOfCommand(keyed, 0).toString('base64');
+    return this.#answers.alone(name, () => this.#inTurn(group, request, keyed));
+  }
+
+  /** A repetition that overtakes the first call must find its answer: a consumer's calls go one after another. */
+  async #inTurn(group: GroupState, request: SendBackRequest, keyed: KeyedCall | undefined): Promise<SendBackAnswer> {
+    const name = `${group.record.no} ${request.consumerId}`;
+    const work = () => this.#sendBack(group, request, keyed);
     const mine = (this.#turns.get(name) ?? Promise.resolve()).then(work, work);
     this.#turns.set(name, mine);
     try {
@@ -98,59 +136,87 @@ export class Retries {
     }
   }
 
-  async #sendBack(groupName: string, request: SendBackRequest): Promise<SendBackResult[]> {
-    const group = groupNamed(this.#core.state, groupName);
-    checkStyle(group);
-    const offsets =
-      request.cursor === undefined || request.cursor === '' ? [] : this.#positions.covered(group, request);
-    const generation = request.generation === undefined ? {} : { generation: Consumers.epochOf(request.generation) };
-    const by = { consumer: request.consumerId, ...generation };
-    const keys = request.messages.map((message, at) =>
-      keyOf(group, this.#positions.queueOf(group, message), message, request.consumerId, at),
-    );
-    const reports: (FailureReport | undefined)[] = await this.answered(group, keys);
-    const fail = async (part: readonly Part[], committed: readonly ReadOffset[]) => {
-      const failures = part.map(({ failure }) => failure);
-      const outcomes = await this.fail(group, failures, by, committed);
-      part.forEach(({ at }, i) => (reports[at] = outcomes[i]!));
-    };
-    let next: readonly Part[] = [];
-    for await (const part of this.#parts(group, request.messages, keys, reports)) {
-      await fail(next, []);
-      next = part;
+  async #sendBack(group: GroupState, request: SendBackRequest, keyed: KeyedCall | undefined): Promise<SendBackAnswer> {
+    const before = keyed ? await this.#answers.before<SentBackAnswer>(keyed) : [];
+    const call = this.#call(group, request, keyed, before.length);
+    for (const { results, committed } of before) {
+      for (const [at, result] of results) call.reports[at] = reportOf(result);
+      call.committed = committed ?? call.committed;
     }
-    await fail(next, offsets);
-    return request.messages.map(({ topic, broker, queueId, queueOffset }, at) => ({
+    const judged = call.offsets === undefined || call.committed !== undefined;
+    const replayed = before.length > 0 && judged && call.firsts.every((at) => call.reports[at]);
+    if (!replayed) await this.#work(call);
+    const results = call.messages.map(({ topic, broker, queueId, queueOffset }, at) => ({
       ...{ topic, broker, queueId, queueOffset },
-      ...(reports[at] ?? reports[keys.indexOf(keys[at]!)]!),
+      ...call.reports[call.firsts[at]!]!,
     }));
+    return { results, committed: call.committed, replayed };
   }
 
-  /** What is not reported yet, as much at a time as a command takes: not all that a request names fits into memory. */
-  async *#parts(
+  #call(
     group: GroupState,
-    messages: readonly SentBack[],
-    keys: readonly string[],
-    reports: (FailureReport | undefined)[],
-  ): AsyncIterable<readonly Part[]> {
-    let part: Part[] = [];
-    let bytes = 0;
-    for (const [at, message] of messages.entries()) {
-      if (reports[at] || keys.indexOf(keys[at]!) < at) continue; // answered before, or named twice
-      const found = await this.#find(group, message);
-      if (found instanceof GantryError) {
-        reports[at] = { error: found };
-        continue;
-      }
-      if (part.length > 0 && bytes + found.record.length > LIMITS.batchBytes) {
-        yield part;
-        [part, bytes] = [[], 0];
-      }
-      const { delayMs, reason } = message;
-      part.push({ at, failure: { ...found, delayMs, reason, key: keys[at]! } });
-      bytes += found.record.length;
+    { consumerId, generation, messages, cursor }: SendBackRequest,
+    keyed: KeyedCall | undefined,
+    remembered: number,
+  ): SendingBack {
+    const read = generation === undefined ? {} : { generation: Consumers.epochOf(generation) };
+    const named = new Map<string, number>();
+    const firsts = messages.map(({ topic, broker, queueId, queueOffset }, at) => {
+      const name = JSON.stringify([topic, broker, queueId, queueOffset]);
+      if (!named.has(name)) named.set(name, at);
+      return named.get(name)!;
+    });
+    return {
+      ...{ group, messages, keyed, remembered, firsts },
+      by: { consumer: consumerId, ...read },
+      offsets:
+        cursor === undefined || cursor === '' ? undefined : this.#positions.covered(group, { cursor, consumerId }),
+      keys: messages.map((message, at) =>
+        keyOf(group, this.#positions.queueOf(group, message), message, consumerId, at),
+      ),
+      reports: [],
+      committed: undefined,
+    };
+  }
+
+  /** What no call with this key did before. As much at a time as a command takes: not all that a request names fits into memory. */
+  async #work(call: SendingBack): Promise<void> {
+    const answered = await this.answered(call.group, call.keys);
+    for (const [at, report] of answered.entries()) call.reports[at] ??= report;
+    let next: readonly Placed[] = [];
+    for await (const part of inCommands(this.#open(call))) {
+      await this.#send(call, next, []);
+      next = part;
     }
-    yield part;
+    const refused = () => call.reports.some((report) => report?.error);
+    await this.#send(call, next, refused() ? [] : (call.offsets ?? []));
+    if (call.offsets && refused()) call.committed = false;
+    else if (call.offsets?.length === 0) call.committed = true;
+  }
+
+  /** What is not reported yet. What is not there to be sent back is reported on the way. */
+  async *#open({ group, messages, keys, firsts, reports }: SendingBack): AsyncIterable<Placed> {
+    for (const [at, message] of messages.entries()) {
+      if (reports[at] || firsts[at] !== at) continue;
+      const found = await this.#find(group, message);
+      const { delayMs, reason } = message;
+      if (found instanceof GantryError) reports[at] = { error: found };
+      else yield { at, ...found, delayMs, reason, key: keys[at]! };
+    }
+  }
+
+  async #send(call: SendingBack, part: readonly Placed[], offsets: readonly ReadOffset[]): Promise<void> {
+    const { group, by, keyed } = call;
+    if (part.length === 0 && offsets.length === 0) return;
+    const answer = keyed && {
+      key: hashOfCommand(keyed, call.remembered).toString('base64'),
+      content: keyed.content,
+      places: part.map(({ at }) => at),
+    };
+    const { results, committed } = await this.#move(group, part, { by, offsets, ...(answer ? { answer } : {}) });
+    part.forEach(({ at }, i) => (call.reports[at] = reportOf(results[i]!)));
+    call.committed = committed ?? call.committed;
+    if (results.some(({ error }) => !error)) call.remembered++;
   }
 
   async #find(group: GroupState, at: SentBack): Promise<Failure | GantryError> {
@@ -171,31 +237,25 @@ export class Retries {
     return (await Promise.all(answers)).map((answer) => answer && reportOf(answer.result));
   }
 
-  /** Moves failed messages to the group's retries or dead letters, and commits `offsets` with the last of them. In order. */
-  async fail(
-    group: GroupState,
-    failures: readonly Failure[],
-    by?: Committer,
-    offsets: readonly ReadOffset[] = [],
-  ): Promise<FailureReport[]> {
-    if (failures.length === 0 && offsets.length === 0) return [];
+  /** Moves failed messages to the group's retries or dead letters, in order. */
+  async fail(group: GroupState, failures: Iterable<Failure> | AsyncIterable<Failure>): Promise<FailureReport[]> {
     const reports: FailureReport[] = [];
-    // As the group is now: while its topics are made, it may change.
-    const { record } = group;
-    const topics = await this.#topicsFor(record, failures);
-    const parts = failures.length === 0 ? [[]] : [...inCommands(failures)];
-    for (const part of parts) {
-      const { results } = await this.#core.submit({
-        kind: 'retry',
-        group: record.no,
-        items: part.map((failure) => this.#item(record, failure)),
-        offsets: part === parts.at(-1) ? offsets : [],
-        ...(by ? { by } : {}),
-        records: part.map((failure) => this.#copy(record, failure, topics)),
-      });
+    for await (const part of inCommands(failures)) {
+      const { results } = await this.#move(group, part);
       for (const result of results) reports.push(reportOf(result));
     }
     return reports;
+  }
+
+  async #move(group: GroupState, part: readonly Failure[], more: Partial<RetryCommand> = {}): Promise<RetryOutcome> {
+    // As the group is now: while its topics are made, it may change.
+    const { record } = group;
+    const topics = await this.#topicsFor(record, part);
+    return this.#core.submit({
+      ...{ kind: 'retry', group: record.no, offsets: [], ...more },
+      items: part.map((failure) => this.#item(record, failure)),
+      records: part.map((failure) => this.#copy(record, failure, topics)),
+    });
   }
 
   #item(group: Group, failure: Failure): FailedMessage {
@@ -271,6 +331,16 @@ function keyOf(
   const epoch = group.owners.get(queueNumber(queue.topic, queue.queueId))?.epoch ?? 0;
   // Another consumer is not told what this one was: it does not own the queue.
   return `${queue.topic} ${queue.queueId} ${queueOffset} ${epoch} ${consumer}`;
+}
+
+function keyedCall(group: GroupState, request: SendBackRequest, key: string): KeyedCall {
+  const { consumerId, generation, messages, cursor } = request;
+  const named = messages.map(({ topic, broker, queueId, queueOffset, delayMs, reason }) => [
+    ...[topic, broker, queueId, queueOffset],
+    ...[delayMs, reason],
+  ]);
+  const content = createHash('sha256').update(JSON.stringify([consumerId, generation, named, cursor]));
+  return { operation: 'sendBack', group: group.record.no, key, content: content.digest('base64') };
 }
 
 const hashOf = (group: number, key: string): Buffer =>

@@ -8,7 +8,7 @@ import { positionOf } from '../../storage/keys';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { hexOf, MESSAGE_ID_BYTES, type MessageIds } from '../base/messageId';
-import type { Answers } from './answers';
+import { reused, type Answers } from './answers';
 import { topicNamed, type Core } from './core';
 import { messageGroupHash } from './hash';
 import { bodyBytes, encodeMessage, type KeyedSend, type OutgoingMessage, type StoredAnswer } from './message';
@@ -59,8 +59,6 @@ export class Sender {
   readonly #turn = new WeakMap<TopicState, { next: number }>();
   /** Writable queues in the order of the partitions, per version of a topic's record. */
   readonly #writable = new WeakMap<Topic, readonly number[]>();
-  /** Keys whose first call still runs. */
-  readonly #running = new Set<string>();
 
   constructor(core: Core, answers: Answers, ids: MessageIds) {
     this.#core = core;
@@ -201,40 +199,13 @@ export class Sender {
   async #sendOnce(topic: TopicState, messages: readonly OutgoingMessage[], key: string): Promise<SendAnswer> {
     const hash = createHash('sha256').update(`send\0${topic.record.no}\0${key}`).digest().subarray(0, 16);
     const name = hash.toString('base64');
-    if (this.#running.has(name)) {
-      throw new GantryError(
-        'IDEMPOTENCY_IN_PROGRESS',
-        'the first call with this Idempotency-Key has not been answered yet: try again in a second',
-        { retryAfterMs: 1000 },
-      );
-    }
-    if (this.#running.size >= LIMITS.keyedSends) {
-      throw new GantryError('SERVICE_NOT_AVAILABLE', `${LIMITS.keyedSends} sends with a key are under way already`, {
-        retryAfterMs: 1000,
-      });
-    }
-    this.#running.add(name);
-    try {
-      return await this.#sendKeyed(topic, messages, hash);
-    } catch (error) {
-      if (error instanceof GantryError && error.code === 'OUTCOME_UNKNOWN') {
-        throw new GantryError(error.code, error.message, { ...error.extras, retryable: true });
-      }
-      throw error;
-    } finally {
-      this.#running.delete(name);
-    }
+    return this.#answers.alone(name, () => this.#sendKeyed(topic, messages, hash));
   }
 
   async #sendKeyed(topic: TopicState, messages: readonly OutgoingMessage[], hash: Buffer): Promise<SendAnswer> {
     const content = contentHash(messages);
     const before = await this.#answers.of<KeyedAnswer>(hash);
-    if (before && before.content !== content) {
-      throw new GantryError(
-        'IDEMPOTENCY_KEY_REUSED',
-        'this Idempotency-Key was used for another content within the last 10 minutes: use a new one',
-      );
-    }
+    if (before && before.content !== content) throw reused();
     const stored = (i: number): StoredAnswer | null => before?.items[i] ?? null;
     const open = messages.filter((_, i) => stored(i) === null);
     const plan = this.#plan(topic, open);

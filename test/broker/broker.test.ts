@@ -422,7 +422,14 @@ const step = fc.oneof(
       commits: fc.boolean(),
     }),
   },
-  { weight: 5, arbitrary: fc.record({ do: fc.constant('sendBack' as const), count, delayMs, commits: fc.boolean() }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('sendBack' as const),
+      ...{ count, delayMs, commits: fc.boolean() },
+      key: fc.option(fc.constantFrom('k1', 'k2'), { nil: undefined }),
+    }),
+  },
   {
     weight: 8,
     arbitrary: fc.record({
@@ -524,7 +531,7 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
         ...{ broker: NAME, queueId: queue.queueId, queueOffset, delayMs: s.delayMs },
       }));
       const request = { consumerId, messages: failed, ...(s.commits ? { cursor } : {}) };
-      return rooms.retries.sendBack(name, request);
+      return rooms.retries.sendBack(name, request, s.key);
     }
     case 'receive': {
       const answer = await t.receive(s.group, { max: s.max, attemptId: s.attemptId });
@@ -713,7 +720,7 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'poll', group: 'billing', consumer: 'c1', max: 3, commits: false },
   { do: 'commit', group: 'billing', offsets: [{ queueId: 4, nextOffset: 0 }], force: true },
   { do: 'join', group: 'billing', consumer: 'c2', topic: 'orders' },
-  { do: 'sendBack', count: 3, delayMs: 0, commits: true },
+  { do: 'sendBack', count: 3, delayMs: 0, commits: true, key: 'k1' },
   { do: 'receive', group: 'lent', max: 4, attemptId: 't1', lost: false },
   { do: 'flush' },
   { do: 'extend', count: 1, delayMs: 0 },

@@ -107,6 +107,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     items: [{ topic: 2, queueId: 0, offset: 3, lease: 20, delayMs: 10, attempt: 2, key: 'AAAA' }],
     offsets: [{ topic: 2, queueId: 0, nextOffset: 4, epoch: 17 }],
     by: { consumer: 'c1' },
+    answer: { key: 'BBBB', content: 'CCCC', places: [3] },
     records: [record()],
   },
   fireTimers: { kind: 'fireTimers', timers: [[1_700_000_000_000, 2 ** 50]], records: [record()] },

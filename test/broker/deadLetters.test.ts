@@ -43,7 +43,7 @@ async function die(t: Bench, ...messages: Given[]): Promise<string[]> {
     queueOffset,
     reason: 'no',
   }));
-  const results = await t.rooms.retries.sendBack('billing', { consumerId: 'c1', messages: failed });
+  const { results } = await t.rooms.retries.sendBack('billing', { consumerId: 'c1', messages: failed });
   expect(results.every(({ outcome }) => outcome === 'DEAD_LETTER')).toBe(true);
   return sent.map(({ messageId }) => messageId);
 }
@@ -305,7 +305,9 @@ describe('sent again', () => {
     const [id] = await die(t, 'a');
     await redrive(t);
     await t.poll();
-    const [result] = await t.rooms.retries.sendBack('billing', {
+    const {
+      results: [result],
+    } = await t.rooms.retries.sendBack('billing', {
       consumerId: 'c1',
       messages: [{ topic: RETRIES, broker: NAME, queueId: 0, queueOffset: 0 }],
     });

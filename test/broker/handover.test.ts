@@ -257,7 +257,8 @@ describe('it is freed', () => {
   test('by commits of retries, too: sendBack with the cursor', async () => {
     const { t, handed } = await revoked();
     const messages = [{ topic: 'orders', broker: 'broker-a', queueId: 1, queueOffset: 0 }];
-    const results = await t.rooms.retries.sendBack('billing', { consumerId: 'a', messages, cursor: handed.cursor });
+    const request = { consumerId: 'a', messages, cursor: handed.cursor };
+    const { results } = await t.rooms.retries.sendBack('billing', request);
     expect(results).toMatchObject([{ outcome: 'RETRY', attempt: 2 }]);
     await t.settled();
     expect(readers(t)).toEqual({ a: [0, expect.any(Number)], b: [1] }); // %RETRY%billing is a's

@@ -29,8 +29,10 @@ const at = (queueOffset: number, more: object = {}) => ({
   ...more,
 });
 
-const sendBack = (t: Bench, messages: SendBackRequest['messages'], more: Partial<SendBackRequest> = {}) =>
-  t.rooms.retries.sendBack('billing', { consumerId: 'c1', messages, ...more });
+const told = (t: Bench, messages: SendBackRequest['messages'], more: Partial<SendBackRequest> = {}, key?: string) =>
+  t.rooms.retries.sendBack('billing', { consumerId: 'c1', messages, ...more }, key);
+
+const sendBack = (...call: Parameters<typeof told>) => told(...call).then(({ results }) => results);
 
 const codes = (results: SendBackResult[]) => results.map(({ error }) => error?.code);
 const counts = (t: Bench) => t.state.groupsByName.get('billing')!.counts;
@@ -328,6 +330,168 @@ describe('told again', () => {
   });
 });
 
+describe('with an Idempotency-Key', () => {
+  test('the same again does nothing and gets the first answer, whoever owns the queue by then', async () => {
+    const { t, answer } = await polled(['a', 'b']);
+    const { cursor } = answer;
+    const call = () => told(t, [at(0), at(1), at(0)], { cursor }, 'k1');
+    const first = await call();
+    expect(first).toMatchObject({ committed: true, replayed: false });
+    expect(codes(first.results)).toEqual([undefined, undefined, undefined]);
+    const written = t.journal.end;
+    expect(await call()).toEqual({ ...first, replayed: true });
+    expect(t.journal.end).toBe(written);
+    await t.rooms.positions.reset('billing', 'EARLIEST', undefined, false);
+    await t.crash();
+    expect(await call()).toEqual({ ...first, replayed: true });
+    await t.join('billing', 'c2');
+    expect(await call()).toEqual({ ...first, replayed: true });
+    expect(counts(t).waiting).toBe(2);
+    expect(committed(t)).toBe(0); // as the reset left it
+  });
+
+  test('is another key in another group, and is over after 10 minutes', async () => {
+    const { t } = await polled(['a', 'b']);
+    await t.group('audit');
+    await t.join('audit');
+    await t.poll('audit');
+    expect((await told(t, [at(0)], {}, 'k1')).replayed).toBe(false);
+    const other = await t.rooms.retries.sendBack('audit', { consumerId: 'c1', messages: [at(1)] }, 'k1');
+    expect(other).toMatchObject({ replayed: false, results: [{ queueOffset: 1, outcome: 'RETRY' }] });
+    await t.skip(10 * M);
+    await t.join();
+    expect((await told(t, [at(1)], {}, 'k1')).replayed).toBe(false);
+  });
+
+  test('another content under it is refused', async () => {
+    const { t, answer } = await polled(['a', 'b']);
+    const { cursor, generation } = answer;
+    await told(t, [at(0, { delayMs: 5, reason: 'x' })], {}, 'k1');
+    const others: [SendBackRequest['messages'], Partial<SendBackRequest>?][] = [
+      [[at(1)]],
+      [[at(0)]],
+      [[at(0, { delayMs: 5, reason: 'y' })]],
+      [[at(0, { delayMs: 6, reason: 'x' })]],
+      [[at(0, { delayMs: 5, reason: 'x' })], { cursor }],
+      [[at(0, { delayMs: 5, reason: 'x' })], { generation }],
+      [[at(0, { delayMs: 5, reason: 'x' })], { consumerId: 'c2' }],
+    ];
+    for (const [messages, more] of others)
+      expect(await codeOf(told(t, messages, more, 'k1'))).toBe('IDEMPOTENCY_KEY_REUSED');
+    expect(counts(t).waiting).toBe(1);
+    expect(committed(t)).toBe(0);
+  });
+
+  test('what was refused is tried again, what was accepted is not; then the cursor is committed', async () => {
+    const { t, answer } = await polled(['a', 'b']);
+    await sendBack(t, [at(0)]);
+    await comes(t, t.clock.now() + 10 * S);
+    const { cursor } = await t.poll('billing', 'c1', { cursor: answer.cursor });
+    const call = () => told(t, [at(1), at(0, { topic: 'mail' })], { cursor }, 'k1');
+    // The group does not read that topic, yet.
+    const first = await call();
+    expect([codes(first.results), first.committed]).toEqual([[undefined, 'QUEUE_NOT_FOUND'], false]);
+    await t.topic('mail', { readQueues: 1, writeQueues: 1 });
+    await t.group('billing', { allowMultipleTopics: true });
+    await t.join('billing', 'c1', { topic: 'mail' });
+    await t.send('mail', 'm');
+    const second = await call();
+    expect([codes(second.results), second.committed, second.replayed]).toEqual([[undefined, undefined], true, false]);
+    expect(second.results[0]).toEqual(first.results[0]);
+    expect(counts(t).waiting).toBe(2);
+    expect(committed(t)).toBe(2);
+    expect(await call()).toEqual({ ...second, replayed: true });
+  });
+
+  test('a call that was cut short by a crash goes on where it was', async () => {
+    const { t, answer } = await polled(['a', 'b', 'c'].map((text) => text.repeat(3 << 20)));
+    const call = () => told(t, [at(0), at(1), at(2)], { cursor: answer.cursor }, 'k1');
+    const submit = t.rooms.core.submit.bind(t.rooms.core);
+    const lost = new Error('the power is gone');
+    jest.spyOn(t.rooms.core, 'submit').mockImplementation((command) => {
+      return command.kind === 'retry' && command.offsets.length > 0 ? Promise.reject(lost) : submit(command);
+    });
+    await expect(call()).rejects.toBe(lost);
+    expect(counts(t).waiting).toBe(2);
+    await t.crash();
+    const again = await call();
+    expect(again).toMatchObject({ committed: true, replayed: false });
+    expect(counts(t).waiting).toBe(3);
+    expect(await call()).toEqual({ ...again, replayed: true });
+  });
+
+  test('while the first call runs the second is told to come back', async () => {
+    const { t } = await polled(['a']);
+    const hold = t.disk.hold('journal', 'write');
+    const first = told(t, [at(0)], {}, 'k1');
+    await hold.reached;
+    await expect(told(t, [at(0)], {}, 'k1')).rejects.toMatchObject({
+      code: 'IDEMPOTENCY_IN_PROGRESS',
+      extras: { retryAfterMs: 1000 },
+    });
+    hold.release();
+    expect((await first).replayed).toBe(false);
+    expect((await told(t, [at(0)], {}, 'k1')).replayed).toBe(true);
+  });
+
+  test('a message that was sent back without one, or with another, is still one', async () => {
+    const { t } = await polled(['a']);
+    const [first] = await sendBack(t, [at(0)]);
+    for (const key of ['k1', 'k2']) expect((await told(t, [at(0)], {}, key)).results).toEqual([first]);
+    expect(counts(t).waiting).toBe(1);
+  });
+});
+
+describe('a cursor beside a message that is refused', () => {
+  test('commits nothing, so that no message is lost; told again with what is left it does', async () => {
+    const { t, answer } = await polled(['a', 'b', 'c']);
+    const { cursor } = answer;
+    const first = await told(t, [at(0), at(7)], { cursor });
+    expect([codes(first.results), first.committed]).toEqual([[undefined, 'OFFSET_MOVED'], false]);
+    expect(committed(t)).toBe(0);
+    expect(await told(t, [at(0)], { cursor })).toMatchObject({ committed: true, replayed: false });
+    expect(committed(t)).toBe(3);
+    expect(counts(t).waiting).toBe(1);
+  });
+
+  test('when it is refused by the command itself', async () => {
+    const { t, answer } = await polled(['a', 'b']);
+    await sendBack(t, [at(0)]);
+    const hold = t.disk.hold('journal', 'write');
+    const no = t.state.topicsByName.get(RETRIES)!.record.no;
+    const deleting = t.rooms.core.submit({ kind: 'deleteTopic', no, force: true });
+    await hold.reached;
+    const written = commands(t);
+    const sending = told(t, [at(1)], { cursor: answer.cursor });
+    await until(() => written() === 1, 'the command');
+    hold.release();
+    await deleting;
+    const refused = await sending;
+    expect([codes(refused.results), refused.committed]).toEqual([['TOPIC_NOT_FOUND'], false]);
+    expect(committed(t)).toBe(0);
+    expect(await told(t, [at(1)], { cursor: answer.cursor })).toMatchObject({ committed: true });
+    expect(committed(t)).toBe(2);
+  });
+
+  test('when it is refused in an earlier command than the cursor’s', async () => {
+    const { t, answer } = await polled(['a', 'b', 'c'].map((text) => text.repeat(3 << 20)));
+    const refused = await told(t, [at(9), at(0), at(1)], { cursor: answer.cursor });
+    expect([codes(refused.results), refused.committed]).toEqual([['OFFSET_MOVED', undefined, undefined], false]);
+    expect(committed(t)).toBe(0);
+  });
+
+  test('says when a queue that it covers is another’s by now, and nothing without a cursor', async () => {
+    const { t, answer } = await polled(['a']);
+    expect((await told(t, [at(0)])).committed).toBeUndefined();
+    await t.rooms.positions.reset('billing', 'EARLIEST', undefined, false);
+    expect((await told(t, [], { cursor: answer.cursor })).committed).toBe(false);
+    const { cursor } = await t.poll();
+    expect((await told(t, [], { cursor })).committed).toBe(true);
+    await t.commit('billing', 'c1', cursor);
+    expect((await told(t, [], { cursor })).committed).toBe(true);
+  });
+});
+
 describe('more than one command takes', () => {
   test('in number', async () => {
     const some = (text: string, count: number) => Array.from({ length: count }, (_, i) => `${text}${i}`);
@@ -366,12 +530,12 @@ describe('more than one command takes', () => {
       readFirst.push(written());
       return read(positions);
     });
-    const results = await sendBack(t, [at(0), at(1), at(9), at(2), at(3)], { cursor });
+    const results = await sendBack(t, [at(0), at(1), at(2), at(3)], { cursor });
     expect(written()).toBe(4);
     // Not all of it stands in memory at once: some is written before the last is read.
     expect(readFirst).toHaveLength(4);
     expect(readFirst.at(-1)).toBeGreaterThan(0);
-    expect(results.map(({ outcome }) => outcome)).toEqual(['RETRY', 'RETRY', undefined, 'RETRY', 'RETRY']);
+    expect(results.map(({ outcome }) => outcome)).toEqual(['RETRY', 'RETRY', 'RETRY', 'RETRY']);
     expect(committed(t)).toBe(4);
     await comes(t, results[0]!.dueTimestamp!);
     await until(() => retried(t) === 4, 'all retries');

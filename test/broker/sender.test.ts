@@ -435,7 +435,7 @@ describe('an Idempotency-Key', () => {
     const t = await setup();
     await t.topic();
     const hold = t.disk.hold('journal', 'write');
-    const running = Array.from({ length: LIMITS.keyedSends }, (_, i) => attempt(t, 'orders', ['a'], `k${i}`));
+    const running = Array.from({ length: LIMITS.keyedCalls }, (_, i) => attempt(t, 'orders', ['a'], `k${i}`));
     expect(await codeOf(attempt(t, 'orders', ['a'], 'one-more'))).toBe('SERVICE_NOT_AVAILABLE');
     hold.release();
     await Promise.all(running);

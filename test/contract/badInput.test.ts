@@ -577,9 +577,24 @@ describe('failed messages', () => {
     await broker.call('pollMessages', { path: worker, query: { waitMs: 0, max: 1000 } });
     const headers = { 'idempotency-key': 'failed-1' };
     const body = { consumerId: 'worker-1', messages: [{ ...failed, delayMs: 600_000 }] };
-    const { results } = (await sendBack(body, headers)).body;
-    expect((await sendBack(body, headers)).body.results).toEqual(results);
-    expect((await sendBack(body)).body.results).toEqual(results);
+    const sentBack = await sendBack(body, headers);
+    const { results } = sentBack.body;
+    expect(sentBack.headers['idempotency-replayed']).toBeUndefined();
+    const again = await sendBack(body, headers);
+    expect([again.status, again.headers['idempotency-replayed'], again.body.results]).toEqual([200, 'true', results]);
+    const alone = await sendBack(body);
+    expect([alone.headers['idempotency-replayed'], alone.body.results]).toEqual([undefined, results]);
+    const other = { ...body, messages: [{ ...failed, delayMs: 1 }] };
+    await refused(sendBack(other, headers), 'IDEMPOTENCY_KEY_REUSED');
+  });
+
+  test('with a cursor commits nothing when one of them is refused, and says so', async () => {
+    const { cursor } = (await broker.call('pollMessages', { path: worker, query: { waitMs: 0 } })).body;
+    const problem = await refused(
+      sendBack({ consumerId: 'worker-1', cursor, messages: [{ ...first, queueId: 77 }] }),
+      'QUEUE_NOT_FOUND',
+    );
+    expect(problem).toMatchObject({ cursorCommitted: false });
   });
 
   test('a redrive of none, of both, of what is not there', async () => {
