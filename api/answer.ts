@@ -28,10 +28,9 @@ export interface Exchange {
   cors?: Readonly<Record<string, string>> | undefined;
 }
 
-/** Writes what a handler answered. */
+/** Writes what a handler answered. Nothing is written before all of it is text. */
 export function writeAnswer(exchange: Exchange, answer: Answer, clock: Clock): void {
-  const { body, json, text, bytes } = answer;
-  const content = compact(json ?? text ?? bytes ?? (body === undefined ? undefined : JSON.stringify(body)));
+  const content = compact(contentOf(answer));
   const headers: Headers = [];
   if (content !== undefined) {
     if (answer.headers?.['Content-Type'] === undefined) headers.push('Content-Type', 'application/json');
@@ -45,6 +44,11 @@ export function writeAnswer(exchange: Exchange, answer: Answer, clock: Clock): v
 
 function add(headers: Headers, more: Readonly<Record<string, string>>): void {
   for (const name in more) headers.push(name, more[name]!);
+}
+
+function contentOf({ body, json, text, bytes }: Answer): string | Buffer | undefined {
+  if (json !== undefined) return typeof json === 'string' ? json : json();
+  return text ?? bytes ?? (body === undefined ? undefined : JSON.stringify(body));
 }
 
 /** Long text is encoded once, here; as a string it would be measured, flattened and encoded again on its way out. */

@@ -140,8 +140,11 @@ export interface Answer {
   readonly status: number;
   /** Becomes JSON. */
   readonly body?: unknown;
-  /** JSON that is text already. */
-  readonly json?: string;
+  /**
+   * JSON that is text already, or becomes it when the answer is written: many polls that one send answers then have one
+   * text in memory at a time. What it throws is answered like any failure of the handler.
+   */
+  readonly json?: string | (() => string);
   /** Anything else; `headers` gives its Content-Type. */
   readonly text?: string;
   readonly bytes?: Buffer;

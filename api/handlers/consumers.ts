@@ -65,7 +65,7 @@ export function consumerHandlers({ broker }: { readonly broker: Broker }): Handl
         autoCommit: query.autoCommit,
         signal: () => call.signal,
       });
-      return { status: 200, json: pollJson(broker, answer) };
+      return { status: 200, json: () => pollJson(broker, answer) };
     },
   };
 }

@@ -21,7 +21,7 @@ export function leaseHandlers({ broker }: { readonly broker: Broker }): HandlerT
         signal: () => call.signal,
       });
       giveBackUnread(call, answer);
-      return { status: 200, json: receiveJson(broker, answer) };
+      return { status: 200, json: () => receiveJson(broker, answer) };
     },
 
     async ackMessages(call) {
@@ -51,7 +51,14 @@ function giveBackUnread({ req, res, gone }: Call<'receiveMessages'>, answer: Rec
   res.once('close', () => void ((res.writableFinished && !socket.destroyed) || answer.giveBack()));
 }
 
-function receiveJson(broker: Broker, { messages, reason, lag }: ReceiveAnswer): string {
-  const json = `{"messages":${new MessageWriter(broker).leased(messages)},"lag":{"ready":${lag.ready},"inFlight":${lag.inFlight}}`;
-  return reason === undefined ? `${json}}` : `${json},"reason":"${reason}"}`;
+/** What cannot be written reaches nobody: another answer is written to its end in its place. */
+function receiveJson(broker: Broker, answer: ReceiveAnswer): string {
+  const { messages, reason, lag } = answer;
+  try {
+    const json = `{"messages":${new MessageWriter(broker).leased(messages)},"lag":{"ready":${lag.ready},"inFlight":${lag.inFlight}}`;
+    return reason === undefined ? `${json}}` : `${json},"reason":"${reason}"}`;
+  } catch (error) {
+    answer.giveBack();
+    throw error;
+  }
 }

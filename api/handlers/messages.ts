@@ -2,6 +2,7 @@
 import { GantryError } from '../../src/base/errors';
 import { hexOf } from '../../src/base/messageId';
 import type { Broker } from '../../src/broker/broker';
+import type { QueuePage } from '../../src/broker/lookup';
 import { decodeMessage } from '../../src/broker/message';
 import { offsetMessageId } from '../../src/broker/offsetMessageId';
 import type { Delivery } from '../../src/broker/reader';
@@ -77,11 +78,7 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
         filter: queryFilter(query),
         signal: () => call.signal,
       });
-      const messages = new MessageWriter(broker).many(page.messages);
-      return {
-        status: 200,
-        json: `{"messages":${messages},"nextOffset":${page.nextOffset},"minOffset":${page.minOffset},"maxOffset":${page.maxOffset}}`,
-      };
+      return { status: 200, json: () => pageJson(broker, page) };
     },
 
     async searchOffset({ path, query }) {
@@ -103,7 +100,6 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
   };
 }
 
-/** The answer of nearly every send, without building objects for it. Nothing in it needs escaping but the names. */
 function placeOfMessage(broker: Broker, { queue, queueOffset, record }: Delivery) {
   const { messageId, position, tag, bornTimestamp, storeTimestamp } = decodeMessage(record);
   return {
@@ -137,7 +133,12 @@ function searchPlaceOf(cursor: string | undefined): SearchPlace | undefined {
   return parts && { topic: parts[0]!, no: Number(parts[1]), time: Number(parts[2]), position: Number(parts[3]) };
 }
 
-/** The answer of nearly every send, without building objects for it. */
+function pageJson(broker: Broker, { messages, nextOffset, minOffset, maxOffset }: QueuePage): string {
+  const json = new MessageWriter(broker).many(messages);
+  return `{"messages":${json},"nextOffset":${nextOffset},"minOffset":${minOffset},"maxOffset":${maxOffset}}`;
+}
+
+/** The answer of nearly every send, without building objects for it. Nothing in it needs escaping but the names. */
 function allStored(topic: string, brokerName: string, { results }: SendAnswer): string {
   const place = `,"topic":${JSON.stringify(topic)},"broker":${JSON.stringify(brokerName)}`;
   let json = '{"results":[';

@@ -45,6 +45,9 @@ beforeEach(() => {
 });
 
 const get = (target: string, headers: Record<string, string> = {}) => tiny.http.request('GET', target, { headers });
+const raise = (error: Error): never => {
+  throw error;
+};
 const post = (body: unknown) => tiny.http.request('POST', '/v1/topics', { body });
 
 describe('binding', () => {
@@ -410,6 +413,51 @@ describe('answers', () => {
     circle['self'] = circle;
     act = () => ({ status: 200, body: circle });
     expect((await get('/v1/topics')).status).toBe(500);
+  });
+
+  test('text that is made when it is written: one at a time, however many answers came together', async () => {
+    const order: string[] = [];
+    let answerAll!: () => void;
+    const together = new Promise<void>((resolve) => (answerAll = resolve));
+    let waiting = 0;
+    act = async ({ res, requestId }) => {
+      const end = res.end.bind(res);
+      res.end = (...args: never[]) => {
+        order.push(`${requestId} is written`);
+        return end(...args);
+      };
+      if (++waiting === 3) answerAll();
+      await together;
+      return {
+        status: 200,
+        json: () => {
+          order.push(`${requestId} is made`);
+          return `{"id":"${requestId}"}`;
+        },
+      };
+    };
+    const ids = ['a', 'b', 'c'];
+    const replies = await Promise.all(
+      ids.map((id) => tiny.http.request('GET', '/v1/topics', { headers: { 'x-request-id': id } })),
+    );
+    expect(replies.map(({ body }) => body)).toEqual(ids.map((id) => ({ id })));
+    const written = order.filter((_, i) => i % 2 === 0).map((line) => line[0]);
+    expect(order).toEqual(written.flatMap((id) => [`${id} is made`, `${id} is written`]));
+    expect(written.sort()).toEqual(ids);
+  });
+
+  test('text that cannot be made is a failure, coded or not', async () => {
+    act = () => ({ status: 200, json: () => raise(new Error('secret')), headers: { ETag: '"1"' } });
+    const broken = await get('/v1/topics');
+    expect([broken.status, broken.problem.code, broken.headers['etag']]).toEqual([500, 'INTERNAL_ERROR', undefined]);
+    expect(broken.text).not.toContain('secret');
+    act = () => ({ status: 200, json: () => raise(new GantryError('TOPIC_NOT_FOUND', 'deleted meanwhile')) });
+    const coded = await get('/v1/topics');
+    expect([coded.status, coded.problem.code]).toEqual([404, 'TOPIC_NOT_FOUND']);
+    expect(finished).toEqual([
+      ['listTopics', 500],
+      ['listTopics', 404],
+    ]);
   });
 
   test('empty, text and preserialised answers', async () => {

@@ -1,4 +1,6 @@
 /** What a consumer group promises, one scenario each, over HTTP as a client feels it. */
+import { MessageWriter } from '../../api/messageJson';
+import { GantryError } from '../../src/base/errors';
 import { http, type Http, type RequestParts } from '../support/http';
 import { contract, Standalone } from '../support/node';
 
@@ -314,6 +316,19 @@ describe('leases', () => {
     await expect(waiting).rejects.toThrow();
     await node.untilParked(0);
     await stage.fill(1);
+    const { messages } = await stage.receive({ waitMs: 1000 });
+    expect(messages).toMatchObject([{ body: '0', attempt: 1 }]);
+  });
+
+  test('an answer that cannot be made is a problem, and gives its messages back at once, uncounted', async () => {
+    const stage = await Stage.open({}, 1);
+    await stage.fill(1);
+    const broken = new GantryError('INTERNAL_ERROR', 'this message cannot be shown');
+    jest.spyOn(MessageWriter.prototype, 'leased').mockImplementationOnce(() => {
+      throw broken;
+    });
+    const reply = await client.call('receiveMessages', { path: stage.path, body: { waitMs: 0 } });
+    expect([reply.status, reply.problem.code]).toEqual([500, 'INTERNAL_ERROR']);
     const { messages } = await stage.receive({ waitMs: 1000 });
     expect(messages).toMatchObject([{ body: '0', attempt: 1 }]);
   });
