@@ -186,11 +186,16 @@ export class Chooser {
     this.#core = core;
   }
 
-  async choose(desks: readonly Desk[], want: Wanted): Promise<Choice> {
+  /**
+   * Passes by queues that others are choosing from; `patient`: waits for each in turn. Whoever is patient names his
+   * queues in one order with all others, so that no two wait for each other.
+   */
+  async choose(desks: readonly Desk[], want: Wanted, patient = false): Promise<Choice> {
     const choice = new Choice(new Effort(this.#core.clock));
     try {
       for (const desk of desks) {
         if (choice.full || choice.messages.length >= want.max) break;
+        while (patient && desk.busy) await desk.busy;
         if (desk.busy) choice.busy.push(desk);
         else await this.#from(desk, want, choice);
       }

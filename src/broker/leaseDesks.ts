@@ -11,9 +11,9 @@ import type { RunningTime } from '../base/runningTime';
 import type { SettleAction } from './command';
 import { retryTopicOf } from './group';
 import type { LeaseEntry, LeaseQueue } from './leaseQueue';
-import type { Parking } from './parking';
 import type { Queue } from './queue';
 import { queueNumber, type BrokerState, type GroupState } from './state';
+import { WaitingLine } from './waitingLine';
 
 /** One queue of one group: what can be handed out of it. */
 export class Desk {
@@ -44,6 +44,11 @@ export class Desk {
 
   get leases(): LeaseQueue | undefined {
     return this.group.leases.get(queueNumber(this.queue.topic, this.queue.queueId));
+  }
+
+  /** There is something that nobody has, or that was not looked at; whether it can be taken shows when it is. */
+  get open(): boolean {
+    return this.ready.size > 0 || Math.max(this.from, this.queue.min) < this.queue.max;
   }
 
   /** The first offset that was not looked at, as it is recorded. */
@@ -84,8 +89,7 @@ export class LeaseDesks {
   readonly #state: BrokerState;
   readonly #desks = new Map<GroupState, Map<Queue, Desk>>();
   readonly #deadlines = new Heap<Deadline>(({ at }) => at);
-  /** Receives that wait, by group: what comes back is no message that is stored, and wakes them here. */
-  readonly #waiting = new Map<GroupState, Set<Parking>>();
+  readonly #lines = new Map<GroupState, WaitingLine>();
   #timer: { readonly at: number; readonly timer: Timer } | undefined;
   #surplusAt = SURPLUS;
 
@@ -227,37 +231,45 @@ export class LeaseDesks {
       for (const offset of desk.deadlines.keys()) if (!desk.entry(offset)) desk.deadlines.delete(offset);
       if (!desk.leases) desk.resync();
     }
-    this.wake(group);
+    this.#lines.get(group)?.wake('REBALANCED');
   }
 
   /** Desks of groups that do not exist any more. */
   forgetDeleted(): void {
     for (const group of this.#desks.keys())
       if (this.#state.groups.get(group.record.no) !== group) this.#desks.delete(group);
-    for (const group of this.#waiting.keys()) if (this.#state.groups.get(group.record.no) !== group) this.wake(group);
+    for (const [group, line] of this.#lines) {
+      if (this.#state.groups.get(group.record.no) === group) continue;
+      this.#lines.delete(group);
+      line.wake('REBALANCED');
+    }
   }
 
-  /** A receive of this group parks; it is woken when something comes back. */
-  onParked(group: GroupState, parking: Parking): void {
-    let waiting = this.#waiting.get(group);
-    if (!waiting) this.#waiting.set(group, (waiting = new Set()));
-    waiting.add(parking);
-    void parking.woken.then(() => {
-      waiting.delete(parking);
-      if (waiting.size === 0 && this.#waiting.get(group) === waiting) this.#waiting.delete(group);
-    });
+  /** The receives of a group that wait. */
+  line(group: GroupState): WaitingLine {
+    let line = this.#lines.get(group);
+    if (!line) this.#lines.set(group, (line = new WaitingLine()));
+    return line;
   }
 
   /** The topic's queues or permission changed, or it is new: whoever waits has others to wait on. */
   refresh(topic: { readonly no: number; readonly name: string }): void {
-    for (const group of this.#waiting.keys()) {
+    for (const [group, line] of this.#lines) {
       const { name, subscriptions } = group.record;
-      if (topic.name === retryTopicOf(name) || subscriptions.some((one) => one.topic === topic.no)) this.wake(group);
+      if (topic.name === retryTopicOf(name) || subscriptions.some((one) => one.topic === topic.no))
+        line.wake('REBALANCED');
     }
   }
 
+  /** Somebody leaves: what he did not take may be for whoever waits. */
+  passOn(group: GroupState, queues: readonly Queue[]): void {
+    const line = this.#lines.get(group);
+    if (line && line.length > 0 && queues.some((queue) => this.of(group, queue).open)) line.passOn();
+  }
+
+  /** Something came back, or is held up no more. */
   wake(group: GroupState): void {
-    for (const parking of [...(this.#waiting.get(group) ?? [])]) parking.wake('DATA');
+    this.line(group).wake('DATA');
   }
 
   #arm(): void {

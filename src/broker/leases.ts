@@ -176,24 +176,45 @@ export class Leases {
   }
 
   async #receive(group: GroupState, options: ReceiveOptions, attempt: string | undefined): Promise<ReceiveAnswer> {
+    try {
+      return await this.#untilServed(group, options, attempt);
+    } finally {
+      this.#passOn(group);
+    }
+  }
+
+  /** Whoever was woken may have left something, or was woken for nothing: that must not be the end of it. */
+  #passOn(group: GroupState): void {
+    this.#desks.passOn(group, this.#queues(group));
+  }
+
+  async #untilServed(group: GroupState, options: ReceiveOptions, attempt: string | undefined): Promise<ReceiveAnswer> {
     const { clock } = this.#core;
     const deadline = clock.monotonic() + options.waitMs;
+    const line = this.#desks.line(group);
     let over: WakeReason | undefined;
     let round: Choice[] = [];
+    let looked = line.news;
     // Whoever chooses at the same moment may leave something. His queues are looked at one by one, when he is done, and
     // nothing else is held meanwhile: two that find nothing would wait for each other for ever.
     const busy: Desk[] = [];
+    let patient = false;
     for (;;) {
       const alone = busy.shift();
       while (alone?.busy) await alone.busy;
-      if (!alone) round = [];
-      const choice = await this.#choose(group, options, alone ? [alone] : this.#deskList(group));
+      if (!alone) {
+        round = [];
+        looked = line.news;
+      }
+      const choice = await this.#choose(group, options, alone ? [alone] : this.#deskList(group, patient), patient);
       round.push(choice);
       const left = deadline - clock.monotonic();
       const enough = choice.messages.length >= options.min || choice.full || choice.more;
       if (choice.exhausted.length > 0) await this.#bury(group, choice);
       else if (choice.messages.length > 0 && (enough || left <= 0 || over !== undefined)) {
-        const messages = await this.#take(group, choice, options.invisibleMs, attempt);
+        const taking = this.#take(group, choice, options.invisibleMs, attempt);
+        this.#passOn(group); // before it is decided: others need not wait for that
+        const messages = await taking;
         const named = attempt === undefined ? undefined : group.attempts.get(attempt);
         if (messages.length > 0) return this.#answer(group, messages, undefined, named);
       } else {
@@ -201,15 +222,20 @@ export class Leases {
         if (!alone) busy.push(...choice.busy);
         if (busy.length > 0 && over === undefined) continue;
         if (left <= 0 || over !== undefined) return this.#answer(group, [], emptyReason(round[0]!, over));
-        if (!cleared && !round.some((one) => one.more || one.missed()))
-          over = await this.#wait(group, left, options.signal());
+        if (cleared || line.news !== looked || round.some((one) => one.more || one.missed())) continue;
+        const seen = round.reduce((sum, { messages }) => sum + messages.length, 0);
+        patient = seen >= options.min; // enough, but never in one hand
+        if (patient) continue;
+        if (seen > 0) this.#passOn(group); // too few for him, not for everybody
+        over = await this.#wait(group, { ms: left, looked, signal: options.signal() });
+        if (over === 'GONE') return this.#answer(group, [], emptyReason(round[0]!, over));
       }
     }
   }
 
-  async #choose(group: GroupState, options: ReceiveOptions, desks: readonly Desk[]): Promise<Choice> {
+  async #choose(group: GroupState, options: ReceiveOptions, desks: readonly Desk[], patient: boolean): Promise<Choice> {
     this.#checkStill(group);
-    const choice = await this.#chooser.choose(desks, options);
+    const choice = await this.#chooser.choose(desks, options, patient);
     try {
       this.#checkStill(group); // consumers may have joined while it was read
       return choice;
@@ -224,15 +250,21 @@ export class Leases {
     throw new GantryError('GROUP_NOT_FOUND', `group ${group.record.name} was deleted`);
   }
 
-  async #wait(group: GroupState, ms: number, signal: AbortSignal): Promise<WakeReason | undefined> {
+  /** Answers why nothing is to be waited for any more, if so. */
+  async #wait(
+    group: GroupState,
+    { ms, looked, signal }: { ms: number; looked: number; signal: AbortSignal },
+  ): Promise<WakeReason | undefined> {
+    const queues = this.#queues(group);
     const reason = await this.#core.lot.wait({
-      queues: this.#queues(group),
+      queues: [],
       group: group.record.name,
       ms,
       signal,
-      onParked: (parking) => this.#desks.onParked(group, parking),
+      onParked: (parking) => this.#desks.line(group).join(parking, queues, looked),
     });
-    return reason === 'GONE' || reason === 'STOPPED' ? reason : undefined;
+    if (signal.aborted) return 'GONE'; // whatever woke it: nobody is there to take anything
+    return reason === 'STOPPED' ? reason : undefined;
   }
 
   #queues(group: GroupState): Queue[] {
@@ -241,9 +273,10 @@ export class Leases {
     return [...queues, ...(state.topicsByName.get(retryTopicOf(group.record.name))?.queues ?? [])];
   }
 
-  /** Beginning with another one each time. */
-  #deskList(group: GroupState): Desk[] {
+  /** Beginning with another one each time; for the patient always in the same order. */
+  #deskList(group: GroupState, patient: boolean): Desk[] {
     const desks = this.#queues(group).map((queue) => this.#desks.of(group, queue));
+    if (patient) return desks.sort((a, b) => a.queue.topic - b.queue.topic || a.queue.queueId - b.queue.queueId);
     const start = desks.length === 0 ? 0 : this.#rotation++ % desks.length;
     return [...desks.slice(start), ...desks.slice(0, start)];
   }

@@ -14,13 +14,19 @@ export interface ParkingLimits {
   readonly perGroup: number;
 }
 
+/** Stands on queues, and is told when something is stored there. */
+export interface Waiter {
+  wake(reason: WakeReason): void;
+}
+
 /** One wait of one poll. */
-export class Parking {
+export class Parking implements Waiter {
   readonly #lot: ParkingLot;
   readonly #queues: readonly Queue[];
   readonly #group: string | undefined;
   readonly #resolve: (reason: WakeReason) => void;
   readonly woken: Promise<WakeReason>;
+  #onEnd: (() => void) | undefined;
   #done = false;
 
   constructor(lot: ParkingLot, queues: readonly Queue[], group: string | undefined) {
@@ -33,11 +39,17 @@ export class Parking {
     for (const queue of queues) queue.waiting.add(this);
   }
 
+  /** Called at the moment when the wait ends, before anything else happens. */
+  onEnd(call: () => void): void {
+    this.#onEnd = call;
+  }
+
   /** Ends the wait; later calls do nothing. */
   wake(reason: WakeReason): void {
     if (this.#done) return;
     this.#done = true;
     for (const queue of this.#queues) queue.waiting.delete(this);
+    this.#onEnd?.();
     this.#lot.left(this, this.#group);
     this.#resolve(reason);
   }

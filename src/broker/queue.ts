@@ -2,7 +2,7 @@
  * One queue of a topic on this broker: dense offsets min..max-1, of which the newest stretch stands in memory. Offsets
  * are given by `append` alone, one after the other, in the order of the journal.
  */
-import type { Parking } from './parking';
+import type { Waiter } from './parking';
 import { Segment } from './segment';
 
 export class Queue {
@@ -16,8 +16,8 @@ export class Queue {
   lastStoreTime = 0;
   /** Contiguous, ascending, ends at `max`; what lies before the first one is on disk alone. */
   readonly segments: Segment[] = [];
-  /** Polls that wait for this queue (parking.ts). */
-  readonly waiting: Set<Parking> = new Set();
+  /** Polls that wait for this queue (parking.ts), and lines of receives (waitingLine.ts). */
+  readonly waiting: Set<Waiter> = new Set();
   /** Owed to the next flush. */
   unflushed = false;
 

@@ -1,9 +1,11 @@
 /** The lease style: any consumer takes any message, has it to himself for a while, and acknowledges each by itself. */
 import { Heap } from '../../src/base/heap';
 import { LIMITS } from '../../src/base/limits';
+import { Chooser } from '../../src/broker/choice';
 import type { NewGroup } from '../../src/broker/groups';
-import type { ReceiveAnswer } from '../../src/broker/leases';
+import type { ReceiveAnswer, ReceiveOptions } from '../../src/broker/leases';
 import type { NewTopic } from '../../src/broker/topics';
+import type { WaitingLine } from '../../src/broker/waitingLine';
 import {
   bodies,
   coded,
@@ -348,7 +350,7 @@ describe('waiting', () => {
     expect(bodies((await answer).messages)).toEqual(['a']);
   });
 
-  test('one message wakes many, of whom one gets it and the others go on waiting', async () => {
+  test('of many that wait one gets the message, and the others go on waiting', async () => {
     const t = await shop();
     const answers = Array.from({ length: 20 }, () => t.receive('billing', { waitMs: 30_000 }));
     await t.parked(20);
@@ -466,6 +468,192 @@ describe('waiting', () => {
     await t.clock.advance(1000);
     expect(t.broker.lot.parked).toBe(0);
     expect(bodies((await answer).messages)).toEqual(['a']);
+  });
+});
+
+/** A wake is for one of those who wait, and is never lost. */
+describe('many that wait', () => {
+  const MANY = 200;
+  let looks: jest.SpyInstance;
+  beforeEach(() => void (looks = jest.spyOn(Chooser.prototype, 'choose')));
+  afterEach(() => looks.mockRestore());
+
+  /** So many receives of one message each, which wait one after another; what they get, in the order they get it. */
+  async function crowd(t: Bench, count: number, given: Partial<ReceiveOptions> = {}) {
+    const served: ReceiveAnswer[] = [];
+    for (let i = 1; i <= count; i++) {
+      const answer = t.receive('billing', { max: 1, waitMs: 30_000, ...given });
+      answer.then(
+        (one) => served.push(one),
+        () => undefined, // refused in the end, which some tests want
+      );
+      await t.parked(i);
+    }
+    looks.mockClear();
+    return served;
+  }
+
+  test('one message is handed out once, and hardly anybody else looks', async () => {
+    const t = await shop({}, {}, { readQueues: 4, writeQueues: 4 });
+    const served = await crowd(t, MANY);
+    await t.send('orders', 'a');
+    await t.parked(MANY - 1);
+    await t.settled();
+    expect(served.flatMap(({ messages }) => bodies(messages))).toEqual(['a']);
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(3);
+    expect(t.broker.lot.parked).toBe(MANY - 1);
+  });
+
+  test.each([
+    ['sent together', (t: Bench) => t.send('orders', ...numbered(MANY))],
+    ['sent by many', (t: Bench) => Promise.all(numbered(MANY).map((body) => t.send('orders', body)))],
+    [
+      'sent one after another',
+      async (t: Bench) => {
+        for (const body of numbered(MANY)) await t.send('orders', body);
+      },
+    ],
+  ])('as many messages serve them all: %s', async (_, send) => {
+    const t = await shop({}, {}, { readQueues: 4, writeQueues: 4 });
+    const served = await crowd(t, MANY);
+    await send(t);
+    await until(() => served.length === MANY, 'all answers');
+    expect(served.flatMap(({ messages }) => bodies(messages)).sort()).toEqual(numbered(MANY).sort());
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(5 * MANY);
+  });
+
+  test('the wake is passed on before anything is written: nobody waits for the disk of those before him', async () => {
+    const t = await shop();
+    const served = await crowd(t, MANY);
+    const { turns } = t.rooms.turns;
+    await t.send('orders', ...numbered(MANY));
+    await until(() => served.length === MANY, 'all answers');
+    expect(t.rooms.turns.turns - turns).toBeLessThanOrEqual(MANY / 10);
+  });
+
+  test('as many messages that come back together serve them all', async () => {
+    const t = await shop();
+    await t.send('orders', ...numbered(MANY));
+    await t.receive('billing', { max: MANY, invisibleMs: 20_000 });
+    const served = await crowd(t, MANY);
+    await t.clock.advance(20_000);
+    await until(() => served.length === MANY, 'all answers');
+    expect(served.flatMap(({ messages }) => bodies(messages)).sort()).toEqual(numbered(MANY).sort());
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(5 * MANY);
+  });
+
+  test('one whose client goes away in the very moment in which it is woken passes it on', async () => {
+    const t = await shop();
+    const gone = new AbortController();
+    const first = t.receive('billing', { max: 1, waitMs: 30_000, signal: () => gone.signal });
+    await t.parked(1);
+    const second = t.receive('billing', { max: 1, waitMs: 30_000 });
+    await t.parked(2);
+    looks.mockClear();
+    const [line] = t.state.topicsByName.get('orders')!.queues[0]!.waiting as Set<WaitingLine>;
+    const wake = line!.wake.bind(line);
+    jest.spyOn(line!, 'wake').mockImplementation((reason) => {
+      wake(reason);
+      gone.abort();
+    });
+    await t.send('orders', 'a');
+    expect((await first).messages).toEqual([]);
+    const answer = await second;
+    expect([bodies(answer.messages), attempts(answer)]).toEqual([['a'], [1]]);
+    expect(looks).toHaveBeenCalledTimes(1); // nobody looked for the one who was gone
+  });
+
+  test('one that cannot look passes it on', async () => {
+    const t = await shop();
+    const first = t.receive('billing', { max: 1, waitMs: 30_000 });
+    await t.parked(1);
+    const second = t.receive('billing', { max: 1, waitMs: 30_000 });
+    await t.parked(2);
+    const broken = new Error('a disk that cannot be read');
+    looks.mockRejectedValueOnce(broken);
+    await t.send('orders', 'a');
+    await expect(first).rejects.toBe(broken);
+    expect(bodies((await second).messages)).toEqual(['a']);
+  });
+
+  test('one that is told of it when its time is over takes it', async () => {
+    const t = await shop();
+    const first = t.receive('billing', { max: 1, waitMs: 1000 });
+    await t.parked(1);
+    const second = t.receive('billing', { max: 1, waitMs: 30_000 });
+    await t.parked(2);
+    const hold = t.disk.hold('journal', 'write');
+    const sending = t.send('orders', 'a');
+    await hold.reached;
+    hold.release();
+    await Promise.all([t.clock.advance(1000), sending]);
+    const [one, two] = await Promise.all([first, t.clock.advance(29_000).then(() => second)]);
+    expect([...bodies(one.messages), ...bodies(two.messages)]).toEqual(['a']);
+  });
+
+  test('one that wants more than there is leaves it to the next, and gets its own when there is enough', async () => {
+    const t = await shop();
+    const served: string[][] = [];
+    for (const [i, min] of [3, 2, 1, 1].entries()) {
+      const options = { min, max: min, waitMs: 30_000 };
+      void t.receive('billing', options).then(({ messages }) => served.push(bodies(messages)));
+      await t.parked(i + 1);
+    }
+    looks.mockClear();
+    await t.send('orders', 'a');
+    await t.parked(3);
+    await t.send('orders', 'b');
+    await t.parked(2);
+    await t.settled();
+    expect(served).toEqual([['a'], ['b']]);
+    await t.send('orders', 'c');
+    await t.settled();
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(10);
+    await t.send('orders', 'd', 'e', 'f', 'g');
+    await t.parked(0);
+    await until(() => served.length === 4, 'all answers');
+    expect(served.slice(2).flat().sort()).toEqual(['c', 'd', 'e', 'f', 'g']);
+  });
+
+  test('what the filter leaves out is looked at once', async () => {
+    const t = await shop({ filter: { type: 'TAG', expression: 'x' } });
+    const served = await crowd(t, 20);
+    await t.send('orders', tagged('y', 'a'));
+    await t.settled();
+    expect(looks).toHaveBeenCalledTimes(1);
+    await t.send('orders', tagged('y', 'b'), tagged('x', 'c'), tagged('y', 'd'));
+    await t.parked(19);
+    await t.settled();
+    expect(served.flatMap(({ messages }) => bodies(messages))).toEqual(['c']);
+  });
+
+  test('in an ordered group each end of a message is for one of them', async () => {
+    const t = await line();
+    await t.send('orders', ...inLine('a0', 'a1', 'a2', 'a3'));
+    let [handle] = handlesOf(await t.receive('billing', { max: 1 }));
+    const served = await crowd(t, 20);
+    for (let i = 1; i <= 3; i++) {
+      await ack(t, handle!);
+      await t.parked(20 - i);
+      await until(() => served.length === i, 'an answer');
+      [handle] = handlesOf(served.at(-1)!);
+    }
+    expect(served.flatMap(({ messages }) => bodies(messages))).toEqual(['a1', 'a2', 'a3']);
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(15);
+  });
+
+  test('all are told when consumers join, and when the topic changes', async () => {
+    const t = await shop();
+    await crowd(t, 20);
+    await t.rooms.topics.update('orders', { readQueues: 2, writeQueues: 2 });
+    await t.parked(20);
+    const codes = Array.from({ length: 20 }, () => codeOf(t.receive('billing', { waitMs: 30_000 })));
+    await t.parked(40);
+    const queue = t.state.topicsByName.get('orders')!.queues[1]!;
+    expect(queue.waiting.size).toBe(1);
+    await t.join('billing', 'c1');
+    expect(new Set(await Promise.all(codes))).toEqual(new Set(['STYLE_CONFLICT']));
+    expect([t.broker.lot.parked, queue.waiting.size]).toEqual([0, 0]);
   });
 });
 
