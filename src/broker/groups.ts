@@ -46,9 +46,11 @@ export interface Joined {
   readonly pending: readonly Queue[];
 }
 
-/** A listener's sign of life is recorded so often, and it is forgotten after so long. */
-const SEEN_EVERY_MS = 24 * 3_600_000;
-export const FORGOTTEN_MS = 7 * 24 * 3_600_000;
+const DAY_MS = 24 * 3_600_000;
+/** A listener's sign of life is recorded so often. */
+const SEEN_EVERY_MS = DAY_MS;
+/** It is forgotten after 7 days, by the design, and never before: what is recorded may be older than its last sign by a day, and by the longest time between two looks (a day). */
+export const FORGOTTEN_MS = 7 * DAY_MS + SEEN_EVERY_MS + DAY_MS;
 
 export class Groups {
   readonly #core: Core;
@@ -214,7 +216,7 @@ export class Groups {
     await this.#core.submit({ kind: 'listeners', group: no, joined: { consumer, ...(offsets ? { offsets } : {}) } });
   }
 
-  /** Listeners that have been silent for a week are forgotten. Those that are members live, though they only poll: that is recorded. */
+  /** Listeners that have been silent for more than a week are forgotten. Those that are members live, though they only poll: that is recorded. */
   async forgetListeners(): Promise<void> {
     const now = this.#core.clock.now();
     for (const group of [...this.#core.state.groups.values()]) {
