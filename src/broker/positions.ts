@@ -64,20 +64,32 @@ export class Positions {
   }
 
   /** The queues that a group reads: of its topics, and of its retries. */
-  #queuesOf({ record }: GroupState): Queue[] {
+  #queuesOf(group: GroupState): Queue[] {
     const { state } = this.#core;
-    const queues = record.subscriptions.flatMap(({ topic }) => state.topics.get(topic)?.queues ?? []);
-    return [...queues, ...(state.topicsByName.get(retryTopicOf(record.name))?.queues ?? [])];
+    const queues = group.record.subscriptions.flatMap(({ topic }) => state.topics.get(topic)?.queues ?? []);
+    return [...queues, ...this.#retriesOf(group)];
+  }
+
+  /** Those of them that it may read. */
+  #readable(group: GroupState): Queue[] {
+    const queues = group.record.subscriptions.flatMap(({ topic }) => readableQueues(this.#core.state, topic));
+    return [...queues, ...this.#retriesOf(group)];
+  }
+
+  #retriesOf({ record }: GroupState): readonly Queue[] {
+    return this.#core.state.topicsByName.get(retryTopicOf(record.name))?.queues ?? [];
   }
 
   /** In a broadcasting group: of one consumer, or of all. */
   offsets(name: string, consumerId?: string): { group: Group; queues: QueueProgress[] } {
     const group = this.#group(name);
     if (group.record.mode === 'BROADCASTING') return { group: group.record, queues: this.#heard(group, consumerId) };
+    // Also of queues that nothing was received from yet: what lies there is ready like the rest.
+    const leased = new Set(group.leases.size > 0 ? this.#readable(group) : []);
     const queues = this.#queuesOf(group).map((queue): QueueProgress => {
       const number = queueNumber(queue.topic, queue.queueId);
       const owner = this.#core.consumers.owner(group, queue)?.id;
-      const leases = group.leases.has(number) ? this.#desks.lag(group, queue) : {};
+      const leases = leased.has(queue) || group.leases.has(number) ? this.#desks.lag(group, queue) : {};
       return { ...progress(queue, group.offsets.get(number)), ...(owner === undefined ? {} : { owner }), ...leases };
     });
     return { group: group.record, queues };
@@ -224,13 +236,13 @@ export class Positions {
     return Math.min(Math.max(target.offset, queue.min), queue.max);
   }
 
-  /** Messages behind the committed positions of what the group may read, over all its queues. */
+  /** Messages behind the committed positions of what the group may read, over all its queues, its retries too. */
   lag(group: GroupState): number {
     const positions = group.record.mode === 'BROADCASTING' ? [...group.listeners.values()] : [group];
     let lag = 0;
-    for (const { topic } of group.record.subscriptions)
-      for (const queue of readableQueues(this.#core.state, topic))
-        for (const { offsets } of positions) lag += progress(queue, offsets.get(queueNumber(topic, queue.queueId))).lag;
+    for (const queue of this.#readable(group))
+      for (const { offsets } of positions)
+        lag += progress(queue, offsets.get(queueNumber(queue.topic, queue.queueId))).lag;
     return lag;
   }
 }

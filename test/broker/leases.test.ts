@@ -240,6 +240,24 @@ describe('committed offset and progress', () => {
     expect(progress(t)).toMatchObject({ committed: 4, lag: 1, ready: 1, inFlight: 0 });
   });
 
+  test('counts alike in all: queues that nothing was received from, and retries, too', async () => {
+    const t = await shop({}, {}, { readQueues: 2, writeQueues: 2 });
+    for (const queueId of [0, 0, 1]) await t.send('orders', { body: 'a', queue: { broker: NAME, queueId } });
+    const first = await t.receive('billing', { max: 1 });
+    const sums = () => {
+      const { queues } = t.rooms.positions.offsets('billing');
+      const sum = (field: 'lag' | 'ready' | 'inFlight') => queues.reduce((all, one) => all + (one[field] ?? 0), 0);
+      return { lag: sum('lag'), ready: sum('ready'), inFlight: sum('inFlight') };
+    };
+    expect(sums()).toEqual({ lag: 3, ready: 2, inFlight: 1 });
+    await nack(t, handlesOf(first)[0]!, 1000);
+    await t.clock.advance(2000);
+    expect(sums()).toEqual({ lag: 3, ready: 3, inFlight: 0 });
+    expect(t.rooms.positions.lag(t.state.groupsByName.get('billing')!)).toBe(3);
+    expect((await t.receive('billing', { max: 3 })).lag).toEqual({ ready: 0, inFlight: 3 });
+    expect(sums()).toEqual({ lag: 3, ready: 0, inFlight: 3 });
+  });
+
   test('what came back is ready, not in flight', async () => {
     const t = await shop();
     await t.send('orders', 'a', 'b');
