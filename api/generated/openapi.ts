@@ -1083,7 +1083,7 @@ export interface paths {
         put?: never;
         /**
          * Move a group to another place
-         * @description Sets the positions of all queues, or of those named, forwards or backwards, whoever reads meanwhile: cursors given out before do not count any more, and polls go on from the new place. In a broadcasting group the positions of all members move. With `dryRun` nothing changes and the answer tells what would.
+         * @description Sets the positions of all queues of its topics, or of those named, forwards or backwards, whoever reads meanwhile: cursors given out before do not count any more, and polls go on from the new place. In a broadcasting group the positions of all members move. With `dryRun` nothing changes and the answer tells what would.
          */
         post: operations["resetOffsets"];
         delete?: never;
@@ -3241,13 +3241,25 @@ export interface components {
              * @description With OFFSET: the next offset to read.
              */
             offset?: number;
-            /** @description Only these queues. Default: all of the topic. */
-            queues?: components["schemas"]["QueueSelector"][];
+            /** @description Only these queues. Default: all of its topics. */
+            queues?: components["schemas"]["GroupQueueSelector"][];
             /**
              * @description Only tell what would happen.
              * @default false
              */
             dryRun: boolean;
+        };
+        /** @description A queue that the group reads. */
+        GroupQueueSelector: {
+            /** @description Name of the topic, or of the group’s retries. Default: the group’s topic, the first one of several. */
+            topic?: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId: number;
         };
         /** @description Which positions were moved, or would be. */
         ResetOffsetsResult: {

@@ -527,7 +527,10 @@ describe('offsets that are none', () => {
     const reset = (body: object) => broker.call('resetOffsets', { path: { group: 'billing' }, body });
     await refused(reset({ to: 'TIMESTAMP' }), 'VALIDATION_FAILED', '#/timestamp');
     await refused(reset({ to: 'OFFSET' }), 'VALIDATION_FAILED', '#/offset');
-    await refused(reset({ to: 'LATEST', queues: [{ broker: 'broker-a', queueId: 77 }] }), 'QUEUE_NOT_FOUND');
+    const queue = { broker: 'broker-a', queueId: 0 };
+    await refused(reset({ to: 'LATEST', queues: [{ ...queue, queueId: 77 }] }), 'QUEUE_NOT_FOUND');
+    for (const topic of ['payments', 'nowhere', '%RETRY%accounting'])
+      await refused(reset({ to: 'LATEST', queues: [{ ...queue, topic }] }), 'QUEUE_NOT_FOUND');
   });
 
   test('a group that begins at a time without saying which', async () => {

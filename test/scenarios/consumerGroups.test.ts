@@ -456,6 +456,28 @@ describe('offsets', () => {
   });
 });
 
+test('a group of several topics: a reset names queues of any of them', async () => {
+  const stage = await Stage.open({ allowMultipleTopics: true }, 1);
+  const other = await Stage.open(null, 1);
+  const member = stage.member('a');
+  await member.join();
+  await member.join({ topic: other.topic });
+  for (const each of [stage, other]) await each.fill(1);
+  await member.poll({ min: 2, waitMs: 1000 });
+  await member.commit();
+  const reset = (queue: object) =>
+    client.call('resetOffsets', { path: stage.path, body: { to: 'EARLIEST', queues: [{ ...queue, queueId: 0 }] } });
+  const moved = { broker: 'broker-a', queueId: 0, from: 1, to: 0, maxOffset: 1 };
+  expect((await reset({ broker: 'broker-a', topic: other.topic })).body.results).toEqual([
+    { ...moved, topic: other.topic },
+  ]);
+  expect((await stage.offsets()).offsets.map(({ topic, committed }) => [topic, committed])).toEqual([
+    [stage.topic, 1],
+    [other.topic, 0],
+  ]);
+  expect((await reset({ broker: 'broker-a' })).body.results).toEqual([{ ...moved, topic: stage.topic }]);
+});
+
 test('a deleted group leaves nothing: not its positions, retries or dead letters; made again it is another one', async () => {
   const stage = await Stage.open({ maxAttempts: 1, retryDelaysMs: [60_000] }, 1);
   await stage.fill(1);
