@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto';
 import { GantryError } from '../base/errors';
 import { Chooser, type Choice, type Chosen } from './choice';
-import type { Settlement, SettleAction } from './command';
+import { inCommands, type Settlement, type SettleAction } from './command';
 import { readableQueues } from './consumers';
 import { groupNamed, type Core } from './core';
 import type { FilterSpec } from './filter';
@@ -63,6 +63,18 @@ export interface NackResult extends ReceiptResult {
   readonly outcome?: FailureOutcome | 'WAITING';
   readonly dueTimestamp?: number;
 }
+
+/** A message that failed. */
+export interface Nack {
+  readonly receiptHandle: string;
+  readonly delayMs?: number | undefined;
+  readonly reason?: string | undefined;
+}
+
+/** The same, found: its handle is what a repetition is recognised by. */
+type Keyed = Failure & { readonly key: string };
+/** And where it stands in the request. */
+type FailedLease = Keyed & { readonly at: number; readonly receipt: Receipt };
 
 export interface ExtendResult extends ReceiptResult {
   readonly invisibleUntil?: number;
@@ -466,57 +478,47 @@ export class Leases {
    * Messages that failed: they go to the group's retries, or become dead letters. In an ordered group they stay where
    * they are, and their messageGroup waits with them.
    */
-  async nack(
-    groupName: string,
-    receipts: readonly {
-      readonly receiptHandle: string;
-      readonly delayMs?: number | undefined;
-      readonly reason?: string | undefined;
-    }[],
-  ): Promise<NackResult[]> {
+  async nack(groupName: string, receipts: readonly Nack[]): Promise<NackResult[]> {
     const group = groupNamed(this.#core.state, groupName);
     const results: NackResult[] = [];
-    const failures: { at: number; failure: Failure; receipt: Receipt }[] = [];
-    const answered = await this.#retries.answered(
-      group,
-      receipts.map(({ receiptHandle }) => receiptHandle),
-    );
-    for (let i = 0; i < receipts.length; i++) {
-      const { receiptHandle, delayMs, reason } = receipts[i]!;
-      const receipt = this.#receipts.decode(group.record, receiptHandle);
-      const before = answered[i];
-      if (receipt instanceof GantryError) results[i] = { receiptHandle, error: receipt };
-      else if (before) results[i] = { receiptHandle, ...before };
-      else {
-        const failure = await this.#failureOf(group, receipt, receiptHandle);
-        if (failure instanceof GantryError) results[i] = { receiptHandle, error: failure };
-        else failures.push({ at: i, receipt, failure: { ...failure, delayMs, reason } });
-      }
-    }
-    const waiting = group.record.ordered ? await this.#holdBack(group, failures) : new Map<number, NackResult>();
-    const moved = failures.filter(({ at }) => !waiting.has(at));
-    const retries = retryTopicOf(group.record.name);
-    const { topicsByName } = this.#core.state;
-    const known = topicsByName.has(retries);
-    const outcomes = await this.#retries.fail(
-      group,
-      moved.map(({ failure }) => failure),
-    );
-    // Whoever waits does not know of the new topic yet.
-    if (!known && topicsByName.has(retries)) this.#desks.wake(group);
-    moved.forEach(({ at, failure }, i) => {
-      const { receiptHandle } = receipts[at]!;
-      const outcome = outcomes[i]!;
-      results[at] = { receiptHandle, ...outcome };
-      if (!outcome.error) this.#done(group, failure.queue, failure.queueOffset, 'ACK');
-    });
-    for (const [at, result] of waiting) results[at] = result;
+    for await (const part of inCommands(this.#failed(group, receipts, results)))
+      await this.#giveUp(group, part, results);
     if (group.record.ordered) this.#desks.wake(group);
     return results;
   }
 
+  /** Those that are still out, one after another: not all that a request names fits into memory. The others have their results then. */
+  async *#failed(group: GroupState, receipts: readonly Nack[], results: NackResult[]): AsyncIterable<FailedLease> {
+    const handles = receipts.map(({ receiptHandle }) => receiptHandle);
+    const answered = await this.#retries.answered(group, handles);
+    for (const [at, { receiptHandle, delayMs, reason }] of receipts.entries()) {
+      const receipt = this.#receipts.decode(group.record, receiptHandle);
+      const before = answered[at];
+      if (receipt instanceof GantryError) results[at] = { receiptHandle, error: receipt };
+      else if (before) results[at] = { receiptHandle, ...before };
+      else {
+        const failure = await this.#failureOf(group, receipt, receiptHandle);
+        if (failure instanceof GantryError) results[at] = { receiptHandle, error: failure };
+        else yield { ...failure, at, receipt, delayMs, reason };
+      }
+    }
+  }
+
+  /** As many as one command takes. */
+  async #giveUp(group: GroupState, part: readonly FailedLease[], results: NackResult[]): Promise<void> {
+    const waiting = group.record.ordered ? await this.#holdBack(group, part) : new Map<number, NackResult>();
+    const moved = part.filter(({ at }) => !waiting.has(at));
+    const outcomes = await this.#retries.fail(group, moved);
+    moved.forEach(({ at, key, queue, queueOffset }, i) => {
+      const outcome = outcomes[i]!;
+      results[at] = { receiptHandle: key, ...outcome };
+      if (!outcome.error) this.#done(group, queue, queueOffset, 'ACK');
+    });
+    for (const [at, result] of waiting) results[at] = result;
+  }
+
   /** The message behind a receipt, if it is still out under it. */
-  async #failureOf(group: GroupState, receipt: Receipt, key: string): Promise<Failure | GantryError> {
+  async #failureOf(group: GroupState, receipt: Receipt, key: string): Promise<Keyed | GantryError> {
     const queue = this.#core.state.topics.get(receipt.topic)?.queues[receipt.queueId];
     const entry = queue && this.#desks.of(group, queue).entry(receipt.offset);
     if (!queue || !entry) return late('it is acknowledged already');
@@ -527,27 +529,20 @@ export class Leases {
   }
 
   /** Ordered: it waits in place, unless it was delivered as often as it may be. */
-  async #holdBack(
-    group: GroupState,
-    failures: readonly { at: number; failure: Failure; receipt: Receipt }[],
-  ): Promise<Map<number, NackResult>> {
+  async #holdBack(group: GroupState, failures: readonly FailedLease[]): Promise<Map<number, NackResult>> {
     const { record } = group;
-    const held = failures.filter(({ failure }) => failure.attempt <= record.maxAttempts);
-    const delays = held.map(({ failure }) => failure.delayMs ?? retryDelay(record, failure.attempt));
+    const held = failures.filter(({ attempt }) => attempt <= record.maxAttempts);
+    const delays = held.map(({ delayMs, attempt }) => delayMs ?? retryDelay(record, attempt));
     const errors = await this.#settle(
       group,
       held.map(({ receipt }, i) => ({ ...receipt, action: 'EXTEND', ms: delays[i]!, failed: true })),
     );
     const now = this.#core.clock.now();
     return new Map(
-      held.map(({ at, failure }, i): [number, NackResult] => {
-        const receiptHandle = failure.key!;
+      held.map(({ at, attempt, key: receiptHandle }, i): [number, NackResult] => {
         const error = errors[i];
         if (error) return [at, { receiptHandle, error }];
-        return [
-          at,
-          { receiptHandle, attempt: failure.attempt + 1, outcome: 'WAITING', dueTimestamp: now + delays[i]! },
-        ];
+        return [at, { receiptHandle, attempt: attempt + 1, outcome: 'WAITING', dueTimestamp: now + delays[i]! }];
       }),
     );
   }

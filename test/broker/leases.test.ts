@@ -1097,6 +1097,33 @@ describe('nack and dead letters', () => {
     expect((await t.receive()).reason).toBe('IN_FLIGHT'); // b
   });
 
+  test.each([false, true])(
+    'many large ones in one call are read a few at a time, in an ordered group (%s) too',
+    async (ordered) => {
+      const t = await shop({ ordered, maxAttempts: 1 }, {}, { type: 'MIXED' });
+      for (const text of ['a', 'b', 'c', 'd']) await t.send('orders', text.repeat(3 << 20));
+      const handles = handlesOf(await t.receive('billing', { maxBytes: 64 << 20 }));
+      expect(handles).toHaveLength(4);
+      const { core } = t.rooms;
+      const written = jest.spyOn(core, 'submit');
+      const read = core.reader.records.bind(core.reader);
+      const writtenFirst: number[] = [];
+      jest.spyOn(core.reader, 'records').mockImplementation((positions) => {
+        writtenFirst.push(written.mock.calls.length);
+        return read(positions);
+      });
+      const receipts = ['x', ...handles, 'y'].map((receiptHandle) => ({ receiptHandle, delayMs: 1000 }));
+      const results = await t.rooms.leases.nack('billing', receipts);
+      expect(writtenFirst).toHaveLength(4);
+      expect(writtenFirst.at(-1)).toBeGreaterThan(0);
+      expect(results.map(({ receiptHandle, outcome, error }) => [receiptHandle, outcome ?? error?.code])).toEqual([
+        ['x', 'RECEIPT_INVALID'],
+        ...handles.map((handle) => [handle, ordered ? 'WAITING' : 'RETRY']),
+        ['y', 'RECEIPT_INVALID'],
+      ]);
+    },
+  );
+
   test('repeating a nack answers the same and changes nothing', async () => {
     const t = await shop();
     await t.send('orders', 'a');
