@@ -73,5 +73,9 @@ export const retryTopicOf = (group: string): string => RETRY + group;
 /** The group whose retries a topic holds; undefined for every other topic. */
 export const groupOfRetryTopic = (topic: string): string | undefined =>
   topic.startsWith(RETRY) ? topic.slice(RETRY.length) : undefined;
-export const deadLetterTopicOf = (group: string): string => `%DLQ%${group}`;
+const DEAD_LETTERS = '%DLQ%';
+export const deadLetterTopicOf = (group: string): string => DEAD_LETTERS + group;
+/** The group that a topic comes and goes with; undefined for every other topic. */
+export const groupOfOwnTopic = (topic: string): string | undefined =>
+  groupOfRetryTopic(topic) ?? (topic.startsWith(DEAD_LETTERS) ? topic.slice(DEAD_LETTERS.length) : undefined);
 export const isSystemTopic = (name: string): boolean => name.includes('%');

@@ -4,7 +4,7 @@ import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { Precondition } from './command';
 import { Queue } from './queue';
-import { isSystemTopic, subscriptionTo } from './group';
+import { groupOfOwnTopic, isSystemTopic, subscriptionTo } from './group';
 import { removeGroup } from './groupChanges';
 import type { BrokerState, GroupState, TopicState } from './state';
 import type { DeclaredTag } from './tags';
@@ -49,6 +49,10 @@ export function createTopic(state: BrokerState, applied: Applied<CommandOf<'crea
   const failed = preconditionRefusal(command, existing?.record.version, `topic ${wanted.name}`);
   if (failed) return { refused: failed };
   if (existing) return sameAgain(existing.record, wanted);
+  // Nobody would ever take it away again.
+  const owner = groupOfOwnTopic(wanted.name);
+  if (owner !== undefined && !state.groupsByName.has(owner))
+    return { refused: new GantryError('GROUP_NOT_FOUND', `group ${owner} was deleted meanwhile`) };
   // A group's own topics are bounded by the number of groups.
   if (
     (state.topics.size >= LIMITS.topics && !isSystemTopic(wanted.name)) ||

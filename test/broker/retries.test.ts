@@ -2,7 +2,18 @@
 import { tableKeys } from '../../storage/keys';
 import { decodeMessage } from '../../src/broker/message';
 import type { SendBackRequest, SendBackResult } from '../../src/broker/retries';
-import { bodies, codeOf, HOUR, NAME, setup, stopBrokers, until, type Given, type TestBroker } from '../support/broker';
+import {
+  bodies,
+  codeOf,
+  HOUR,
+  NAME,
+  setup,
+  stopBrokers,
+  turn,
+  until,
+  type Given,
+  type TestBroker,
+} from '../support/broker';
 import type { ManualClock } from '../support/clock';
 
 afterEach(stopBrokers);
@@ -246,15 +257,25 @@ describe('refused', () => {
     expect(await codeOf(t.rooms.retries.sendBack('none', request))).toBe('GROUP_NOT_FOUND');
   });
 
-  test('a group that is deleted while its topic is made', async () => {
-    const { t } = await polled(['a']);
+  test.each([
+    ['its topic of retries is made', {}, 'its topic was asked for first'],
+    ['its topic of retries is made', {}, 'it was deleted first'],
+    ['its topic of dead letters is made', { maxAttempts: 0 }, 'it was deleted first'],
+  ])('a group that is deleted while %s: nothing of it is left (%#)', async (_, settings, order) => {
+    const { t } = await polled(['a'], settings);
     const hold = t.disk.hold('journal', 'write');
-    const sending = codeOf(sendBack(t, [at(0)]));
+    if (order === 'it was deleted first') void t.send('orders', 'b'); // what holds the disk
+    const sending = order === 'it was deleted first' ? undefined : codeOf(sendBack(t, [at(0)]));
     await hold.reached;
     const deleting = t.rooms.groups.delete('billing', true);
+    const late = sending ?? codeOf(sendBack(t, [at(0)]));
+    await turn();
     hold.release();
     await deleting;
-    expect(await sending).toBe('GROUP_NOT_FOUND');
+    expect(await late).toBe('GROUP_NOT_FOUND');
+    expect([...t.state.topicsByName.keys()]).toEqual(['orders']);
+    await t.crash();
+    expect([...t.state.topicsByName.keys()]).toEqual(['orders']);
   });
 
   test('when the topic of retries goes meanwhile: the message stays with its consumer', async () => {
