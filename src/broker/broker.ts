@@ -476,6 +476,8 @@ export class Rooms {
       case 'deleteGroup':
         return this.#groupsGone();
       case 'commitOffsets':
+        if (group) this.#desks.committed(group);
+        return group && this.consumers.committed(group);
       case 'retry':
         return group && this.consumers.committed(group);
       case 'resetOffsets':

@@ -234,6 +234,18 @@ export class LeaseDesks {
     this.#lines.get(group)?.wake('REBALANCED');
   }
 
+  /** Positions were committed. Where nothing was leased yet the next receive begins there. */
+  committed(group: GroupState): void {
+    let moved = false;
+    for (const desk of this.#desks.get(group)?.values() ?? []) {
+      // With a command under way it is found out when that is decided.
+      if (desk.leases || desk.underWay > 0 || desk.from === desk.next) continue;
+      desk.resync();
+      moved = true;
+    }
+    if (moved) this.wake(group);
+  }
+
   /** Desks of groups that do not exist any more. */
   forgetDeleted(): void {
     for (const group of this.#desks.keys())

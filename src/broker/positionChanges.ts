@@ -47,7 +47,10 @@ export function commitAll(
 ): OffsetResult[] {
   if (group.record.mode === 'BROADCASTING') return offsets.map((at) => commitListener(state, group, at, by, backwards));
   return offsets.map((at) => {
-    const refusal = ownerRefusal(group, at, by) ?? offsetRefusal(state, positionOf(group, at), at, backwards);
+    const refusal =
+      ownerRefusal(group, at, by) ??
+      leaseRefusal(group, at) ??
+      offsetRefusal(state, positionOf(group, at), at, backwards);
     if (refusal) return { ...placeOf(at), error: refusal };
     if (positionOf(group, at) !== at.nextOffset) state.putOffset(group, at.topic, at.queueId, at.nextOffset);
     return placeOf(at);
@@ -76,6 +79,15 @@ function notOwned(consumer: string, owner: string | undefined): GantryError {
   return new GantryError(
     'QUEUE_NOT_OWNED',
     `${consumer} does not own this queue, or has not all the time since: ${now}. Join and poll again; what was not committed is delivered again`,
+  );
+}
+
+/** Even when all is acknowledged: the next receive goes on where the leases stand, whatever is committed here. */
+function leaseRefusal(group: GroupState, { topic, queueId }: QueueOffset): GantryError | undefined {
+  if (!group.leases.has(queueNumber(topic, queueId))) return undefined;
+  return new GantryError(
+    'STYLE_CONFLICT',
+    `the position of this queue follows from acknowledgements: acknowledge messages by their receipts, or move it with POST /v1/groups/${group.record.name}/offset-resets`,
   );
 }
 

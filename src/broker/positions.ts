@@ -178,17 +178,10 @@ export class Positions {
       );
     }
     const owner = this.#core.consumers.owner(group, queue);
-    if (owner) {
-      return new GantryError(
-        'QUEUE_NOT_OWNED',
-        `${owner.id} reads this queue: commit as this consumer, let it leave, or move the position with POST /v1/groups/${group.record.name}/offset-resets`,
-      );
-    }
-    // Even when all is acknowledged: the next receive goes on where the leases stand, whatever is committed here.
-    if (!group.leases.has(queueNumber(queue.topic, queue.queueId))) return undefined;
+    if (!owner) return undefined;
     return new GantryError(
-      'STYLE_CONFLICT',
-      `the position of this queue follows from acknowledgements: acknowledge messages by their receipts, or move it with POST /v1/groups/${group.record.name}/offset-resets`,
+      'QUEUE_NOT_OWNED',
+      `${owner.id} reads this queue: commit as this consumer, let it leave, or move the position with POST /v1/groups/${group.record.name}/offset-resets`,
     );
   }
 

@@ -7,6 +7,7 @@ import type { ReceiveAnswer, ReceiveOptions } from '../../src/broker/leases';
 import type { NewTopic } from '../../src/broker/topics';
 import type { WaitingLine } from '../../src/broker/waitingLine';
 import {
+  at,
   bodies,
   coded,
   codeOf,
@@ -1628,14 +1629,58 @@ describe('positions that move', () => {
     }
   });
 
-  test('an operator’s commit moves a queue of which nothing is out', async () => {
-    const t = await shop();
-    await t.receive();
-    await t.send('orders', ...numbered(5));
-    const at = { topic: 'orders', broker: NAME, queueId: 0, nextOffset: 3 };
-    const commit = { cursor: undefined, generation: undefined, consumerId: undefined, offsets: [at], force: false };
-    await t.rooms.positions.commit('billing', commit);
-    expect(await takeAll(t)).toEqual(['m3', 'm4']);
+  describe('by an operator’s commit', () => {
+    const commit = (t: Bench, nextOffset: number) =>
+      t.commit('billing', undefined, { offsets: [at(0, nextOffset)], force: true });
+
+    test('forwards, when nothing is out', async () => {
+      const t = await shop();
+      await t.receive();
+      await t.send('orders', ...numbered(5));
+      expect(await commit(t, 3)).toEqual([undefined]);
+      expect(await takeAll(t)).toEqual(['m3', 'm4']);
+    });
+
+    test('backwards: what lies there comes, also to whoever waits already', async () => {
+      const t = await shop();
+      await t.send('orders', ...numbered(5));
+      await commit(t, 5);
+      expect(await t.receive()).toMatchObject({ messages: [], reason: 'CAUGHT_UP' });
+      expect(await commit(t, 3)).toEqual([undefined]);
+      expect(committed(t)).toBe(3);
+      expect(await t.receive('billing', { max: 1 })).toMatchObject({ messages: [{ queueOffset: 3 }] });
+      const u = await shop();
+      await u.send('orders', ...numbered(5));
+      await commit(u, 5);
+      const waiting = u.receive('billing', { waitMs: 30_000 });
+      await u.parked(1);
+      await commit(u, 3);
+      expect(bodies((await waiting).messages)).toEqual(['m3', 'm4']);
+    });
+
+    test('backwards while a receive is being recorded: what comes first decides', async () => {
+      for (const first of ['commit', 'receive']) {
+        const t = await shop();
+        await t.send('orders', ...numbered(5));
+        await commit(t, 3);
+        const hold = t.disk.hold('journal', 'write');
+        const sending = t.send('orders', 'm5'); // what holds the disk
+        await hold.reached;
+        const early = first === 'commit' ? commit(t, 0) : undefined;
+        const answer = t.receive('billing', { max: 1 });
+        await turn();
+        const committing = early ?? commit(t, 0);
+        await turn();
+        hold.release();
+        await sending;
+        const { messages } = await answer;
+        // What is handed out tells where the queue stands: no commit is answered that the next acknowledgement undoes.
+        expect(await committing).toEqual([first === 'commit' ? undefined : 'STYLE_CONFLICT']);
+        expect(bodies(messages)).toEqual([first === 'commit' ? 'm0' : 'm3']);
+        expect(committed(t)).toBe(first === 'commit' ? 0 : 3);
+        await t.stop();
+      }
+    });
   });
 });
 
