@@ -50,8 +50,6 @@ export const LIMITS = {
   decisionMs: 24 * 3_600_000,
   /** Producer groups with settings of their own. */
   producerGroups: 20_000,
-  /** Transactions in one answer of the check-back, and in one request that decides. */
-  transactions: 1000,
   /** Characters of a SQL filter: half of what a URI carries, so that what works in a body works in a query, too. RocketMQ sets no bound. */
   filterCharacters: 4096,
   /** Parentheses, NOTs and signs in each other in a SQL filter: each is a few frames of the stack, and nobody reads more. */

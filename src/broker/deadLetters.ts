@@ -126,11 +126,12 @@ export class DeadLetters {
   async redrive(groupName: string, request: RedriveRequest, idempotencyKey?: string): Promise<Redriven> {
     const group = groupNamed(this.#core.state, groupName);
     if (!request.dryRun) this.#core.checkRoom();
-    return this.#turns.run(group, () => this.#redrive(group, request, idempotencyKey));
+    const keyed = idempotencyKey === undefined ? undefined : keyedCall(group, request, idempotencyKey);
+    const work = () => this.#turns.run(group, () => this.#redrive(group, request, keyed));
+    return keyed ? this.#answers.alone(hashOfCommand(keyed, 0).toString('base64'), work) : work();
   }
 
-  async #redrive(group: GroupState, request: RedriveRequest, idempotencyKey: string | undefined): Promise<Redriven> {
-    const keyed = idempotencyKey === undefined ? undefined : keyedCall(group, request, idempotencyKey);
+  async #redrive(group: GroupState, request: RedriveRequest, keyed: KeyedCall | undefined): Promise<Redriven> {
     const before = keyed ? await this.#before(keyed) : [];
     // What the first call did is answered as it was; of what was named and is not in it, it may have got no further.
     const done = before.flat();

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { GantryError } from '../base/errors';
+import { Turns } from '../base/turns';
 import { hashOfCommand, type Answers, type KeyedCall } from './answers';
 import type { CommandOf } from './apply';
 import { inCommands, type Committer, type FailedMessage, type ReadOffset } from './command';
@@ -100,8 +101,8 @@ export class Retries {
   readonly #answers: Answers;
   readonly #topics: Topics;
   readonly #positions: Positions;
-  /** The last call of each consumer that is under way. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  /** A repetition that overtakes the first call must find its answer: a consumer's calls go one after another. */
+  readonly #turns = new Turns<string>();
 
   constructor(core: Core, parts: { answers: Answers; topics: Topics; positions: Positions }) {
     this.#core = core;
@@ -123,17 +124,9 @@ export class Retries {
     return this.#answers.alone(name, () => this.#inTurn(group, request, keyed));
   }
 
-  /** A repetition that overtakes the first call must find its answer: a consumer's calls go one after another. */
-  async #inTurn(group: GroupState, request: SendBackRequest, keyed: KeyedCall | undefined): Promise<SendBackAnswer> {
+  #inTurn(group: GroupState, request: SendBackRequest, keyed: KeyedCall | undefined): Promise<SendBackAnswer> {
     const name = `${group.record.no} ${request.consumerId}`;
-    const work = () => this.#sendBack(group, request, keyed);
-    const mine = (this.#turns.get(name) ?? Promise.resolve()).then(work, work);
-    this.#turns.set(name, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.#turns.get(name) === mine) this.#turns.delete(name);
-    }
+    return this.#turns.run(name, () => this.#sendBack(group, request, keyed));
   }
 
   async #sendBack(group: GroupState, request: SendBackRequest, keyed: KeyedCall | undefined): Promise<SendBackAnswer> {

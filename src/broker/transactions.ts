@@ -9,8 +9,7 @@ import { tableKeys } from '../../storage/keys';
 import { GantryError, invariant } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { MessageIds } from '../base/messageId';
-import { Turns } from '../base/turns';
-import type { Answers } from './answers';
+import { reused, type Answers } from './answers';
 import type { Core } from './core';
 import type { Decision, Half, Resolution } from './halves';
 import { hourOf } from './idRuns';
@@ -64,7 +63,6 @@ export class Transactions {
   readonly #answers: Answers;
   readonly #ids: MessageIds;
   readonly #sender: Sender;
-  readonly #turns = new Turns<string>();
 
   constructor(core: Core, parts: { tables: Tables; answers: Answers; ids: MessageIds; sender: Sender }) {
     this.#core = core;
@@ -83,7 +81,7 @@ export class Transactions {
     if (idempotencyKey === undefined) return this.#prepared(await this.#prepare(topic, request), false);
     const text = `prepare\0${topic.record.no}\0${idempotencyKey}`;
     const hash = createHash('sha256').update(text).digest().subarray(0, 16);
-    return this.#turns.run(text, () => this.#prepareOnce(topic, request, hash));
+    return this.#answers.alone(text, () => this.#prepareOnce(topic, request, hash));
   }
 
   async #prepareOnce(topic: TopicState, request: PrepareRequest, hash: Buffer): Promise<Prepared> {
@@ -92,12 +90,7 @@ export class Transactions {
       .update(JSON.stringify([producerGroup, checkAfterMs, contentHash([message])]))
       .digest('base64');
     const before = await this.#answers.of<PreparationAnswer>(hash);
-    if (before && before.content !== content) {
-      throw new GantryError(
-        'IDEMPOTENCY_KEY_REUSED',
-        'this Idempotency-Key was used for another transaction within the last 10 minutes: use a new one',
-      );
-    }
+    if (before && before.content !== content) throw reused();
     if (before) return this.#prepared(before, true);
     return this.#prepared(await this.#prepare(topic, request, { key: hash.toString('base64'), content }), false);
   }

@@ -362,11 +362,12 @@ describe('with an Idempotency-Key', () => {
     expect((await redrive(t, {}, 'k2')).results).toHaveLength(1);
   });
 
-  test('two at the same time: one sends, the other answers the same', async () => {
+  test('two at the same time: one sends, the other is told to wait, and then answers the same', async () => {
     const t = await ready();
     await die(t, ...texts(3));
-    const [first, second] = await Promise.all([redrive(t, {}, 'k'), redrive(t, {}, 'k')]);
-    expect(second).toEqual({ ...first, replayed: true });
+    const [first, code] = await Promise.all([redrive(t, {}, 'k'), codeOf(redrive(t, {}, 'k'))]);
+    expect(code).toBe('IDEMPOTENCY_IN_PROGRESS');
+    expect(await redrive(t, {}, 'k')).toEqual({ ...first, replayed: true });
     expect(await t.readAll(RETRIES, 0)).toEqual(texts(3));
   });
 
