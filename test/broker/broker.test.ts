@@ -73,6 +73,7 @@ async function contentOf(state: BrokerState, tables: Tables) {
       ),
       declared: [...topic.declared.values()].sort(byTag),
       seen: topic.seen.list(),
+      scheduled: topic.scheduled,
     });
   }
   return {
@@ -85,6 +86,8 @@ async function contentOf(state: BrokerState, tables: Tables) {
     groups: [...state.groups.values()].map(groupContent).sort((a, b) => a.record.no - b.record.no),
     names: [sorted(state.topicsByName), sorted(state.groupsByName)].map((entries) => entries.map(([name]) => name)),
     tombstones: sorted(state.tombstones),
+    halves: [...state.halves.open], // in order of their preparation
+    producerGroups: sorted(state.halves.producerGroups),
   };
 }
 
@@ -356,6 +359,8 @@ const delayMs = fc.constantFrom(undefined, 0, 50, HOUR);
 const tag = fc.option(fc.constantFrom(...TAGS), { nil: undefined });
 const count = fc.integer({ min: 1, max: 5 });
 
+const producers = fc.constantFrom('banks', 'shops');
+
 const step = fc.oneof(
   {
     weight: 4,
@@ -395,6 +400,36 @@ const step = fc.oneof(
       fifo: fc.boolean(),
       key: fc.option(fc.constantFrom('k1', 'k2'), { nil: undefined }),
     }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant('schedule' as const), topic, count, ms }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('recall' as const), nth: fc.nat({ max: 5 }) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('prepare' as const),
+      topic,
+      producerGroup: producers,
+      key: fc.option(fc.constantFrom('k1', 'k2'), { nil: undefined }),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('end' as const),
+      nth: fc.nat({ max: 5 }),
+      resolution: fc.constantFrom('COMMIT' as const, 'ROLLBACK' as const, 'UNKNOWN' as const),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('check' as const), producerGroup: producers, max: count }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('putProducerGroup' as const), producerGroup: producers, maxChecks: count }),
   },
   {
     weight: 3,
@@ -497,6 +532,9 @@ class Held {
   readonly cursors = new Map<string, string>();
   polled: { group: string; consumer: string; messages: readonly Delivery[]; cursor: string } | undefined;
   receipts: { group: string; receiptHandle: string }[] = [];
+  /** Of messages that were scheduled, and of transactions, what names them. */
+  readonly scheduled: { topic: string; messageId: string }[] = [];
+  readonly prepared: string[] = [];
 
   /** The first so many receipts of one group. */
   take(count: number): { group: string; handles: string[] } {
@@ -598,6 +636,32 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
         ),
         s.key,
       );
+    case 'schedule': {
+      const messages = Array.from({ length: s.count }, (_, i) => message({ body: `m${i}`, delayMs: i * s.ms }));
+      const { results } = await rooms.sender.send(s.topic, messages);
+      for (const result of results)
+        if (!result.error) held.scheduled.push({ topic: s.topic, messageId: result.messageId });
+      return;
+    }
+    case 'recall': {
+      const { topic, messageId } = held.scheduled[s.nth] ?? { topic: 'orders', messageId: '0'.repeat(32) };
+      return rooms.schedule.recall(topic, messageId);
+    }
+    case 'prepare': {
+      const request = { producerGroup: s.producerGroup, message: message('half'), checkAfterMs: 5 };
+      held.prepared.push((await rooms.transactions.prepare(s.topic, request, s.key)).transactionId);
+      return;
+    }
+    case 'end':
+      return rooms.transactions.end(held.prepared[s.nth] ?? '0'.repeat(32), { resolution: s.resolution });
+    case 'check': {
+      const { signal } = new AbortController();
+      return rooms.checkbacks.poll(s.producerGroup, { max: s.max, waitMs: 0, signal: () => signal });
+    }
+    case 'putProducerGroup': {
+      const settings = { checkAfterMs: 5, checkIntervalMs: 5, maxChecks: s.maxChecks };
+      return rooms.checkbacks.putGroup({ name: s.producerGroup, ...settings });
+    }
     case 'putGroup':
       return rooms.groups.put({
         ...newGroup(s.group),
@@ -683,7 +747,7 @@ async function flushed(state: BrokerState, tables: Tables, t: Bench): Promise<vo
 /** The rows of all families that are decided by commands alone; index segments are cut by the flushes. */
 async function rowsOf(tables: Tables): Promise<string[]> {
   const rows: string[] = [];
-  for (const letter of [...'mtxgoDSQikdONLAbPTKfc']) {
+  for (const letter of [...'mtxgoDSQikdONLAbPTKfcWVwhHYp']) {
     const found = await tables.scan({
       gte: Buffer.from(letter),
       lt: Buffer.from([letter.charCodeAt(0) + 1]),
@@ -731,6 +795,17 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'pass', ms: 1000 },
   { do: 'redrive', group: 'lent', topic: undefined, key: 'k1' },
   { do: 'flush' },
+  { do: 'putProducerGroup', producerGroup: 'banks', maxChecks: 1 },
+  { do: 'schedule', topic: 'orders', count: 3, ms: 500 },
+  { do: 'prepare', topic: 'orders', producerGroup: 'banks', key: 'k1' },
+  { do: 'prepare', topic: 'orders', producerGroup: 'banks', key: undefined },
+  { do: 'prepare', topic: 'orders', producerGroup: 'shops', key: undefined },
+  { do: 'recall', nth: 2 },
+  { do: 'pass', ms: 600 },
+  { do: 'check', producerGroup: 'banks', max: 1 },
+  { do: 'flush' },
+  { do: 'end', nth: 1, resolution: 'COMMIT' },
+  { do: 'end', nth: 2, resolution: 'ROLLBACK' },
   { do: 'receive', group: 'lent', max: 2, attemptId: 't2', lost: true },
   { do: 'leave', group: 'billing', consumer: 'c1' },
   { do: 'reset', group: 'billing', target: 'EARLIEST' },
