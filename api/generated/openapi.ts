@@ -1132,6 +1132,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/brokers/{broker}/permission": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the broker group.
+                 * @example broker-a
+                 */
+                broker: components["parameters"]["Broker"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set what a broker may be used for
+         * @description Narrows the permission of every topic on a broker: with R it takes no messages (503 QUEUE_READ_ONLY) while consumers finish, then it can be stopped. W gives none, NONE neither; RW is what a broker begins with. Retries and dead letters stay on their broker whatever its permission, and what waits there comes. It is kept across restarts, and told to the NameServers before this is answered.
+         */
+        put: operations["setBrokerPermission"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/nameserver/brokers/{cluster}/{broker}/{brokerId}": {
         parameters: {
             query?: never;
@@ -3315,6 +3341,21 @@ export interface components {
             /** @description Brokers that could not be asked. */
             unavailable?: string[];
         };
+        /** @description A permission. */
+        SetBrokerPermissionRequest: {
+            /**
+             * @description RW: everything. R: no messages are taken. W: none are given. NONE: neither.
+             * @enum {string}
+             */
+            permission: "RW" | "R" | "W" | "NONE";
+        };
+        /** @description What a broker may be used for. */
+        BrokerPermission: {
+            /** @description Name of the broker group. */
+            broker: string;
+            /** @description RW, R, W or NONE. */
+            permission: string;
+        };
         /** @description One broker process. */
         BrokerInfo: {
             /** @description Name of the cluster. */
@@ -4006,7 +4047,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Refused before anything was written: the same request may be sent again, here after Retry-After, or to another node. Codes: STARTING, SERVICE_NOT_AVAILABLE, DISK_FULL, NOT_MASTER. */
+        /** @description Refused before anything was written: the same request may be sent again, here after Retry-After, or to another node. Codes: STARTING, SERVICE_NOT_AVAILABLE, QUEUE_READ_ONLY, DISK_FULL, NOT_MASTER. */
         ServiceUnavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -8077,6 +8118,62 @@ export interface operations {
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    setBrokerPermission: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Only if the resource has one of these ETags, or with `*` if it exists; else 412. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+            };
+            path: {
+                /**
+                 * @description Name of the broker group.
+                 * @example broker-a
+                 */
+                broker: components["parameters"]["Broker"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetBrokerPermissionRequest"];
+            };
+        };
+        responses: {
+            /** @description It holds from now on. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "broker": "broker-a",
+                     *       "permission": "RW"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["BrokerPermission"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
         };
     };
     registerBroker: {

@@ -1,5 +1,8 @@
 /** What an operator asks a broker first: who it is, how far its journal is, what goes through it. */
+import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
+import { setBrokerPermission } from '../../src/broker/brokerPermission';
+import { etagOf, preconditionOf } from '../etag';
 import type { HandlerTable } from '../operation';
 import { FEATURES, VERSION } from '../version';
 
@@ -8,6 +11,8 @@ export interface ClusterDeps {
   readonly brokerId: number;
   /** Open connections of the front. */
   readonly connections: () => number;
+  /** Resolves when the NameServers have heard of the change. */
+  readonly registered: () => Promise<unknown>;
   readonly nameservers: () => readonly {
     address: string;
     reachable: boolean;
@@ -16,7 +21,7 @@ export interface ClusterDeps {
   }[];
 }
 
-export function clusterHandlers(deps: ClusterDeps): HandlerTable<'getCluster' | 'listBrokers'> {
+export function clusterHandlers(deps: ClusterDeps): HandlerTable<'getCluster' | 'listBrokers' | 'setBrokerPermission'> {
   return {
     getCluster() {
       const nameservers = deps.nameservers().map(({ address, reachable, lastRegistrationTimestamp }) => ({
@@ -27,8 +32,24 @@ export function clusterHandlers(deps: ClusterDeps): HandlerTable<'getCluster' | 
       return { status: 200, body: { cluster: deps.broker.cluster, brokers: [brokerView(deps)], nameservers } };
     },
     listBrokers: () => ({ status: 200, body: { brokers: [brokerView(deps)] } }),
+
+    async setBrokerPermission({ path, body, headers }) {
+      const { broker } = deps;
+      if (path.broker !== broker.name) throw notHere(path.broker);
+      const condition = preconditionOf(headers, broker.name);
+      const { permission, version } = await setBrokerPermission(broker.rooms.core, body.permission, condition);
+      await deps.registered();
+      return {
+        status: 200,
+        body: { broker: broker.name, permission },
+        headers: { ETag: etagOf(broker.name, version) },
+      };
+    },
   };
 }
+
+const notHere = (name: string): GantryError =>
+  new GantryError('BROKER_NOT_FOUND', `there is no broker ${name} here: GET /v1/brokers lists them`);
 
 export const metaHandlers: HandlerTable<'getVersion'> = {
   getVersion: () => ({ status: 200, body: { name: 'gantry', version: VERSION, features: FEATURES } }),
@@ -45,7 +66,7 @@ function brokerView({ broker, brokerId, connections }: ClusterDeps) {
     epoch: rooms.epoch,
     address: broker.address,
     messageIdTag: rooms.identity.messageIdTag,
-    permission: 'RW',
+    permission: state.permission.permission,
     version: VERSION,
     startedTimestamp: broker.startedAt,
     journal: { head: state.marks.journalHead, end: journal.end, confirmed: journal.end, applied: state.applied },

@@ -1,6 +1,7 @@
 /** Topics, their queues and routes on the wire. */
 import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
+import { permissionHere } from '../../src/broker/brokerPermission';
 import type { Topic, TopicPatch } from '../../src/broker/topic';
 import { bulkAnswer } from '../bulk';
 import { etagOf, preconditionOf } from '../etag';
@@ -86,8 +87,7 @@ export function topicHandlers({ broker, defaultQueues, registered }: TopicDeps):
 
     listQueues({ path }) {
       const name = nameOf(path.topic);
-      const { permission } = broker.rooms.topics.get(name);
-      const queues = broker.rooms.topics.queues(name).map(({ queue, readable, writable }) => ({
+      const queues = broker.rooms.topics.queues(name).map(({ queue, permission, readable, writable }) => ({
         broker: broker.name,
         queueId: queue.queueId,
         minOffset: queue.min,
@@ -160,7 +160,7 @@ function routeView(broker: Broker, topic: Topic) {
         broker: broker.name,
         readQueues: topic.readQueues,
         writeQueues: topic.writeQueues,
-        permission: topic.permission,
+        permission: permissionHere(broker.state, topic),
       },
     ],
   };

@@ -68,6 +68,7 @@ export const CODES = {
   TOO_MANY_REQUESTS: { title: 'A limit on concurrent requests is reached', retryable: true },
   STARTING: { title: 'Still starting', retryable: true },
   SERVICE_NOT_AVAILABLE: { title: 'The service cannot take this now', retryable: true },
+  QUEUE_READ_ONLY: { title: 'The broker takes no messages now', retryable: true },
   DISK_FULL: { title: 'The disk is full', retryable: true },
   NOT_MASTER: { title: 'This broker is not the master', retryable: true },
   // nobody knows

@@ -4,6 +4,7 @@
  * would have to ask (clock, chance, configuration, disk) was put into the command before.
  */
 import type { GantryError } from '../base/errors';
+import { setPermission, type BrokerPermission } from './brokerPermission';
 import type { Queue } from './queue';
 import type { Command, Kind } from './command';
 import {
@@ -75,6 +76,7 @@ export interface Results {
   resolve: Decision | undefined;
   checkHalves: undefined;
   putProducerGroup: ProducerGroupChange;
+  setPermission: BrokerPermission;
 }
 
 export type Outcome<K extends Kind = Kind> = { readonly ok: Results[K] } | { readonly refused: GantryError };
@@ -111,6 +113,7 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     resolve: applyResolve,
     checkHalves: applyChecks,
     putProducerGroup,
+    setPermission,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

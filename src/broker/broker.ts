@@ -101,7 +101,7 @@ export class Broker implements Service {
   #stopped: Promise<void> | undefined;
   /** host:port under which others reach this broker; told by the front once it listens. */
   address = '';
-  /** Called with the names of topics whose record changed, so that they are registered at once. */
+  /** Called with the names of topics whose record changed, so that they are registered at once; with none when the broker's permission did. */
   onTopicsChanged: (names: ReadonlySet<string>) => void = () => undefined;
 
   constructor(parts: BrokerParts) {
@@ -239,6 +239,8 @@ export class Rooms {
   readonly #onTopicsChanged: (names: ReadonlySet<string>) => void;
   readonly #touched = new Set<Queue>();
   readonly #changedTopics = new Set<string>();
+  /** What the NameServers know of the broker itself changed. */
+  #attributesChanged = false;
   /** Times the scrub met damage since the start. */
   damageFound = 0;
   readonly epoch: number;
@@ -485,6 +487,13 @@ export class Rooms {
         return group && this.#desks.reset(group);
       case 'assignQueues':
         return group && this.#desks.reset(group);
+      case 'setPermission':
+        this.#attributesChanged = true;
+        for (const { record } of this.#state.topics.values()) {
+          this.consumers.refresh(record);
+          this.#desks.refresh(record);
+        }
+        return;
       default:
         return; // nothing soft hangs on the others
     }
@@ -508,7 +517,8 @@ export class Rooms {
     this.checkbacks.notice();
     for (const name of this.#state.goneTopics.splice(0)) this.#changedTopics.add(name);
     this.#flusher.notice();
-    if (this.#changedTopics.size === 0) return;
+    if (this.#changedTopics.size === 0 && !this.#attributesChanged) return;
+    this.#attributesChanged = false;
     const names = new Set(this.#changedTopics);
     this.#changedTopics.clear();
     this.#onTopicsChanged(names);

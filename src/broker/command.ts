@@ -10,7 +10,7 @@ import { RECORD_HEADER_BYTES } from '../../storage/record';
 import { LIMITS } from '../base/limits';
 import type { Group } from './group';
 import type { ProducerGroup } from './producerGroup';
-import type { Topic, TopicPatch } from './topic';
+import type { Permission, Topic, TopicPatch } from './topic';
 
 export const KIND = {
   epochStart: 1,
@@ -38,6 +38,7 @@ export const KIND = {
   resolve: 23,
   checkHalves: 24,
   putProducerGroup: 25,
+  setPermission: 26,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -255,6 +256,8 @@ export type Command =
       readonly kind: 'putProducerGroup';
       readonly group: Omit<ProducerGroup, 'version' | 'createdAt' | 'updatedAt'>;
     } & Precondition)
+  /** What the whole broker may be used for. */
+  | ({ readonly kind: 'setPermission'; readonly permission: Permission } & Precondition)
   /** Moves low marks; every member deletes what is below them in its own time (janitor.ts). */
   | {
       readonly kind: 'trim';

@@ -12,6 +12,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { RunningTime } from '../base/runningTime';
 import { allocate } from './allocation';
+import { permissionHere } from './brokerPermission';
 import type { Command, NewOwner } from './command';
 import { retryTopicOf } from './group';
 import type { Parking } from './parking';
@@ -421,7 +422,7 @@ export class Consumers {
 /** The queues of a topic that consumers may read. */
 export function readableQueues(state: BrokerState, no: number): Queue[] {
   const topic = state.topics.get(no);
-  if (!topic || !readable(topic.record.permission)) return [];
+  if (!topic || !readable(permissionHere(state, topic.record))) return [];
   return topic.queues.slice(0, topic.record.readQueues);
 }
 

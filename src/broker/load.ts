@@ -4,6 +4,7 @@ import type { Journal } from '../../storage/journal';
 import { recordEpoch, recordTime, recordKind } from '../../storage/record';
 import type { Tables } from '../../storage/tables';
 import { apply } from './apply';
+import type { BrokerPermission } from './brokerPermission';
 import { decodeCommand, type Identity } from './command';
 import type { Group } from './group';
 import type { Half } from './halves';
@@ -41,6 +42,8 @@ export async function loadTables(state: BrokerState, tables: Tables, brokerName:
   if (marks) Object.assign(state.marks, parseJson<Marks>(marks));
   const identity = await tables.get(tableKeys.fact('identity'));
   if (identity) state.identity = parseJson<Identity>(identity);
+  const permission = await tables.get(tableKeys.fact('permission'));
+  if (permission) state.permission = parseJson<BrokerPermission>(permission);
   const minima = await loadMinima(state, tables);
   await loadTopics(state, tables, brokerName, minima);
   await loadGroups(state, tables);

@@ -5,6 +5,7 @@ import { recordKind, recordTime } from '../../storage/record';
 import type { Tables } from '../../storage/tables';
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
+import { givesNothing } from './brokerPermission';
 import { isMessage } from './command';
 import { queueAt, topicNamed, type Core } from './core';
 import { Effort } from './effort';
@@ -181,6 +182,7 @@ export function readableTopic(core: Core, name: string): TopicState {
       `topic ${name} gives no messages: its permission is ${topic.record.permission}`,
     );
   }
+  if (!readable(core.state.permission.permission)) throw givesNothing(core);
   return topic;
 }
 

@@ -9,6 +9,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { hexOf, MESSAGE_ID_BYTES, type MessageIds } from '../base/messageId';
 import { reused, type Answers } from './answers';
+import { takesNothing } from './brokerPermission';
 import { topicNamed, type Core } from './core';
 import { messageGroupHash } from './hash';
 import { bodyBytes, encodeMessage, type KeyedSend, type OutgoingMessage, type StoredAnswer } from './message';
@@ -242,7 +243,10 @@ function dueAt({ delayMs, deliverAt }: OutgoingMessage, now: number): number | u
 /** The topic, if it exists and takes messages. */
 export function writableTopic(core: Core, name: string): TopicState {
   const topic = topicNamed(core.state, name);
-  if (writable(topic.record.permission)) return topic;
+  if (writable(topic.record.permission)) {
+    if (writable(core.state.permission.permission)) return topic;
+    throw takesNothing(core);
+  }
   throw new GantryError(
     'NO_PERMISSION',
     `topic ${name} takes no messages: its permission is ${topic.record.permission}`,

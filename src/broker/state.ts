@@ -5,6 +5,7 @@
  * `applied`.
  */
 import { numberValue, readNumber, tableKeys, writeNumber } from '../../storage/keys';
+import { EVERYTHING_ALLOWED, type BrokerPermission } from './brokerPermission';
 import type { Identity, QueueOffset } from './command';
 import { retryTopicOf, type Group } from './group';
 import { Halves } from './halves';
@@ -110,6 +111,7 @@ export class BrokerState {
   readonly halves = new Halves(this.overlay, this.counts);
   readonly marks: Marks = { journalHead: 1, idHour: 0, answerBucket: 0, decisionHour: 0, time: 0, epoch: 0 };
   identity: Identity | undefined;
+  permission: BrokerPermission = EVERYTHING_ALLOWED;
   /** Index of the last applied command. */
   applied = 0;
   queueCount = 0;
@@ -435,6 +437,11 @@ export class BrokerState {
   putIdentity(identity: Identity): void {
     this.identity = identity;
     this.overlay.put(tableKeys.fact('identity'), json(identity));
+  }
+
+  putPermission(permission: BrokerPermission): void {
+    this.permission = permission;
+    this.overlay.put(tableKeys.fact('permission'), json(permission));
   }
 
   newTopicState(record: Topic): TopicState {

@@ -1,6 +1,7 @@
 /** What people do with topics and tags: checks what can be told at once and submits the command that decides. */
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
+import { permissionHere } from './brokerPermission';
 import type { Precondition } from './command';
 import { topicNamed, type Core } from './core';
 import { isSystemTopic } from './group';
@@ -32,6 +33,8 @@ export interface NewTopic {
 
 export interface QueueView {
   readonly queue: Queue;
+  /** What topic and broker allow. */
+  readonly permission: Permission;
   readonly readable: boolean;
   readonly writable: boolean;
 }
@@ -91,10 +94,12 @@ export class Topics {
 
   queues(name: string): QueueView[] {
     const { record, queues } = topicNamed(this.#core.state, name);
+    const permission = permissionHere(this.#core.state, record);
     return queues.map((queue) => ({
       queue,
-      readable: readable(record.permission) && queue.queueId < record.readQueues,
-      writable: writable(record.permission) && queue.queueId < record.writeQueues,
+      permission,
+      readable: readable(permission) && queue.queueId < record.readQueues,
+      writable: writable(permission) && queue.queueId < record.writeQueues,
     }));
   }
 

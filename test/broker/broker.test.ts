@@ -16,6 +16,7 @@ import { loadTables, replay } from '../../src/broker/load';
 import { QueueIndex } from '../../src/broker/queueIndex';
 import { ReadGate } from '../../src/broker/readGate';
 import type { Delivery } from '../../src/broker/reader';
+import { setBrokerPermission } from '../../src/broker/brokerPermission';
 import { BrokerState, type GroupState } from '../../src/broker/state';
 import { Tail } from '../../src/broker/tail';
 import {
@@ -80,6 +81,7 @@ async function contentOf(state: BrokerState, tables: Tables) {
     applied: state.applied,
     marks: state.marks,
     identity: state.identity,
+    permission: state.permission,
     counts: state.counts,
     queueCount: state.queueCount,
     topics,
@@ -405,6 +407,13 @@ const step = fc.oneof(
     weight: 3,
     arbitrary: fc.record({ do: fc.constant('schedule' as const), topic, count, ms }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('setPermission' as const),
+      permission: fc.constantFrom('R' as const, 'RW' as const, 'RW' as const),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('recall' as const), nth: fc.nat({ max: 5 }) }) },
   {
     weight: 5,
@@ -643,6 +652,8 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
         if (!result.error) held.scheduled.push({ topic: s.topic, messageId: result.messageId });
       return;
     }
+    case 'setPermission':
+      return setBrokerPermission(rooms.core, s.permission);
     case 'recall': {
       const { topic, messageId } = held.scheduled[s.nth] ?? { topic: 'orders', messageId: '0'.repeat(32) };
       return rooms.schedule.recall(topic, messageId);
@@ -796,6 +807,8 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'redrive', group: 'lent', topic: undefined, key: 'k1' },
   { do: 'flush' },
   { do: 'putProducerGroup', producerGroup: 'banks', maxChecks: 1 },
+  { do: 'setPermission', permission: 'R' },
+  { do: 'setPermission', permission: 'RW' },
   { do: 'schedule', topic: 'orders', count: 3, ms: 500 },
   { do: 'prepare', topic: 'orders', producerGroup: 'banks', key: 'k1' },
   { do: 'prepare', topic: 'orders', producerGroup: 'banks', key: undefined },

@@ -139,6 +139,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     group: { name: 'p', ...CHECK_DEFAULTS, webhook: { url: 'https://example.com/', secret: 'whsec_AAAA' } },
     ifMatch: 3,
   },
+  setPermission: { kind: 'setPermission', permission: 'R', ifMatch: 2 },
   trim: {
     kind: 'trim',
     head: 9,
@@ -181,6 +182,7 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     resolve: 23,
     checkHalves: 24,
     putProducerGroup: 25,
+    setPermission: 26,
   });
 });
 

@@ -316,6 +316,7 @@ describe('/v1 changes by addition only', () => {
       'searchOffset GET /v1/topics/{topic}/queues/{broker}/{queueId}/offset',
       'sendBack POST /v1/groups/{group}/retries',
       'sendMessages POST /v1/topics/{topic}/messages',
+      'setBrokerPermission PUT /v1/brokers/{broker}/permission',
       'testFilter POST /v1/topics/{topic}/filter-tests',
       'unregisterBroker DELETE /v1/nameserver/brokers/{cluster}/{broker}/{brokerId}',
       'updateGroup PATCH /v1/groups/{group}',
