@@ -68,6 +68,7 @@ export function writeProblem(
   const headers: Record<string, string> = { 'Content-Type': PROBLEM_TYPE, ...extra };
   const wait = retryAfter(error) ?? (problem.status === 503 || problem.status === 429 ? '1' : undefined);
   if (wait !== undefined) headers['Retry-After'] = wait;
+  if (problem.status === 401) headers['WWW-Authenticate'] = 'Bearer'; // RFC 9110, 11.6.1
   writeAnswer(exchange, { status: problem.status, body: problem, headers }, clock);
   return problem.status;
 }

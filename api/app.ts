@@ -27,6 +27,8 @@ export interface AppOptions {
   readonly log: Log;
   /** Origins whose pages may call: `https://console.example`. */
   readonly corsOrigins?: readonly string[];
+  /** What callers of guarded operations must know; without it everybody may call them. */
+  readonly clusterSecret?: string | undefined;
   /** While it says no, everything but health and version is 503 STARTING. A draining process is still ready. */
   readonly ready?: () => boolean;
   /** Called once for each request when its answer is written; 'none' for what is no operation. */
@@ -57,6 +59,7 @@ export function createApp(options: AppOptions): Express {
     requestIds: new RequestIds(options.chance),
     origins: new OriginPolicy(options.corsOrigins ?? []),
     ready: options.ready ?? (() => true),
+    clusterSecret: options.clusterSecret,
     onFinish: options.onFinish,
   };
   const app = express();

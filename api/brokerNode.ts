@@ -185,6 +185,7 @@ export class BrokerNode implements Service {
     return createApp({
       contract,
       tags: BROKER_TAGS,
+      clusterSecret: config.clusterSecret,
       handlers: {
         ...metaHandlers,
         ...topicHandlers({ broker, defaultQueues: config.defaultQueues, registered: () => registrar.acknowledged() }),

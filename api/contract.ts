@@ -29,6 +29,8 @@ export interface Operation {
   readonly tags: readonly string[];
   /** Between brokers: bound, but neither shown nor in SDKs. */
   readonly internal: boolean;
+  /** Only for parts of the cluster, when it has a secret. */
+  readonly guarded: boolean;
   readonly parameters: readonly Parameter[];
   readonly body: { readonly required: boolean; readonly content: Content } | undefined;
   /** What it may answer: by status ('200', 'default'), by media type. */
@@ -120,6 +122,7 @@ function readOperation(document: Node, path: string, method: Method, item: Node,
     path,
     tags: (found['tags'] as string[] | undefined) ?? [],
     internal: found['x-internal'] === true || item['x-internal'] === true,
+    guarded: found['x-cluster-secret'] === true,
     parameters: readParameters(document, item, found),
     body: isNode(body) ? { required: body['required'] === true, content: readContent(body) } : undefined,
     answers: new Map(Object.entries(answers).map(([status, answer]) => [status, readContent(answer as Node)])),

@@ -26,6 +26,7 @@ export interface NameserverNodeOptions {
   readonly startingMs: number;
   readonly maxConnections: number;
   readonly corsOrigins: readonly string[];
+  readonly clusterSecret: string | undefined;
 }
 
 export class NameserverNode implements Service {
@@ -57,6 +58,7 @@ export class NameserverNode implements Service {
       createApp({
         contract,
         tags: NAMESERVER_TAGS,
+        clusterSecret: options.clusterSecret,
         handlers: {
           ...metaHandlers,
           ...nameserverHandlers(this.nameserver),

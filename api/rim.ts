@@ -9,6 +9,7 @@ import type { Log } from '../src/base/log';
 import { writeAnswer, writeProblem, type Exchange } from './answer';
 import { checkArrival, type RequestIds } from './arrival';
 import { bodyLimit, bringsBody, checkContentType, readBody } from './body';
+import { checkSecret } from './clusterSecret';
 import type { Operation } from './contract';
 import { decodeUtf8, parseJson } from './jsonText';
 import { acceptsAny, isJsonType, parseMediaType } from './mediaType';
@@ -26,6 +27,8 @@ export interface Rim {
   readonly requestIds: RequestIds;
   readonly origins: OriginPolicy;
   readonly ready: () => boolean;
+  /** See clusterSecret.ts. */
+  readonly clusterSecret: string | undefined;
   readonly onFinish: ((operationId: string, status: number, ms: number) => void) | undefined;
 }
 
@@ -91,6 +94,7 @@ export class BoundOperation {
     try {
       if (HEALTH.has(this.#operation.id)) checkArrival(req);
       else arrive(this.#rim, exchange);
+      if (this.#operation.guarded) checkSecret(this.#rim.clusterSecret, req);
       const answer = await this.#run(exchange, req);
       if (isGone(exchange)) throw new ClientGone();
       writeAnswer(exchange, answer, clock);

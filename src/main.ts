@@ -78,7 +78,7 @@ async function run(config: StandaloneConfig | NameserverConfig | BrokerConfig): 
       await runBroker(
         shared,
         config,
-        config.nameservers.map((url) => new NameserverClient(url)),
+        config.nameservers.map((url) => new NameserverClient(url, config.clusterSecret)),
         nodes,
       );
     else await runStandalone(shared, config, nodes);
@@ -108,6 +108,7 @@ function nameserverNode(shared: Shared, config: NameserverOptions, port: number)
     startingMs: config.nameserverStartingMs,
     maxConnections: config.maxConnections,
     corsOrigins: config.corsOrigins,
+    clusterSecret: config.clusterSecret,
   });
 }
 

@@ -73,6 +73,7 @@ describe('nothing is set', () => {
     maxConnections: LIMITS.connections,
     tailBytes: LIMITS.tailBytes,
     webhookNetworks: 'public',
+    clusterSecret: undefined,
     drainMs: 5000,
     logLevel: 'info',
   };
@@ -96,7 +97,13 @@ describe('nothing is set', () => {
   });
 
   test("a NameServer listens on RocketMQ's port", () => {
-    const shared = { host: '127.0.0.1', port: 9876, corsOrigins: [], maxConnections: LIMITS.connections };
+    const shared = {
+      host: '127.0.0.1',
+      port: 9876,
+      corsOrigins: [],
+      clusterSecret: undefined,
+      maxConnections: LIMITS.connections,
+    };
     expect(gantry('nameserver')).toStrictEqual({
       command: 'run',
       role: 'nameserver',
@@ -150,6 +157,7 @@ describe('who wins', () => {
       brokerExpiryMs: '65000',
       tailBytes: '2097152',
       webhookNetworks: 'any',
+      clusterSecret: 'a-secret-of-sixteen',
     };
     const text = other[key] ?? '77';
     const role = optionOf(key).roles[0];
@@ -418,6 +426,12 @@ describe('the file refused', () => {
 describe('gantry config', () => {
   const files = { 'gantry.yaml': 'cluster: "8"\nnameservers: [http://a:1, http://b:2]\nretentionMs: 1000\n' };
   const environment = { GANTRY_NAME: '007', GANTRY_NAMESERVER_SCAN_MS: '500' };
+
+  test('does not print what nobody must see', () => {
+    const printed = textOf(gantry('config', { GANTRY_CLUSTER_SECRET: 'a-secret-of-sixteen' }));
+    expect(printed).not.toContain('a-secret-of-sixteen');
+    expect(printed).toContain('# clusterSecret: set, and not shown');
+  });
 
   test('prints each value with where it came from', () => {
     const text = textOf(

@@ -6,14 +6,17 @@ import { Agent, errors as undiciErrors, request, type Dispatcher } from 'undici'
 import { CODES, GantryError, type Code } from '../../src/base/errors';
 import type { NameserverPeer } from '../../src/cluster/nameserverPeer';
 import type { ClusterView, Registration, RegistrationAnswer, RoutePage, TopicRoute } from '../../src/nameserver/route';
+import { authorization } from '../clusterSecret';
 import { listCursor } from '../paging';
 
 export class NameserverClient implements NameserverPeer {
   readonly address: string;
   readonly #agent: Agent;
+  readonly #authorization: Record<string, string>;
 
-  /** `address` is `http://host:port`. */
-  constructor(address: string) {
+  /** `address` is `http://host:port`; `secret`: the cluster's, if it has one. */
+  constructor(address: string, secret?: string) {
+    this.#authorization = authorization(secret);
     this.address = address.replace(/\/+$/, '');
     this.#agent = new Agent({ keepAliveTimeout: 60_000, connections: 4 });
   }
@@ -72,7 +75,8 @@ export class NameserverClient implements NameserverPeer {
       method,
       signal,
       dispatcher: this.#agent,
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      headers: { ...this.#authorization, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await answer.body.text();
     if (answer.statusCode < 300) return text === '' ? undefined : (JSON.parse(text) as unknown);

@@ -3735,6 +3735,29 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The cluster has a secret, and the request does not bring it as a bearer token. Codes: UNAUTHENTICATED. */
+        Unauthorized: {
+            headers: {
+                "X-Request-Id": components["headers"]["XRequestId"];
+                "WWW-Authenticate": components["headers"]["WwwAuthenticate"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:gantry:problem:UNAUTHENTICATED",
+                 *       "title": "The secret of the cluster is needed",
+                 *       "status": 401,
+                 *       "detail": "this operation needs the secret of the cluster: send it as Authorization: Bearer …",
+                 *       "instance": "/v1/nameserver/brokers/DefaultCluster/broker-a/1",
+                 *       "code": "UNAUTHENTICATED",
+                 *       "retryable": false,
+                 *       "requestId": "01JGFJ6Z8Q4T5V0W3X2Y1Z9A7B"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The topic does not permit this, or a browser called from another site. Codes: NO_PERMISSION, ORIGIN_NOT_ALLOWED. */
         Forbidden: {
             headers: {
@@ -4214,6 +4237,8 @@ export interface components {
         RetryAfter: number;
         /** @description Methods that the path has. */
         Allow: string;
+        /** @description How to authenticate: Bearer (RFC 9110, 11.6.1). */
+        WwwAuthenticate: string;
         /** @description `true` when nothing was stored now and this is the answer of the first call with this key; else absent. */
         IdempotencyReplayed: string;
     };
@@ -8228,6 +8253,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             405: components["responses"]["MethodNotAllowed"];
             406: components["responses"]["NotAcceptable"];
@@ -8282,6 +8308,7 @@ export interface operations {
                 content?: never;
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             405: components["responses"]["MethodNotAllowed"];
@@ -8326,6 +8353,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             405: components["responses"]["MethodNotAllowed"];
@@ -8370,6 +8398,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             405: components["responses"]["MethodNotAllowed"];

@@ -18,6 +18,7 @@ export const CODES = {
   FILTER_INVALID: { title: 'The filter cannot be read', retryable: false },
   RECEIPT_INVALID: { title: 'The receipt handle is not valid here', retryable: false },
   // not allowed
+  UNAUTHENTICATED: { title: 'The secret of the cluster is needed', retryable: false },
   NO_PERMISSION: { title: 'The topic does not permit this', retryable: false },
   ORIGIN_NOT_ALLOWED: { title: 'Cross-site call refused', retryable: false },
   // absent

@@ -14,6 +14,8 @@ export interface Kind<T> {
   readonly allowed: string;
   /** Several values: the flag may be repeated, and commas separate. */
   readonly many: boolean;
+  /** The value is never shown. */
+  readonly hidden?: boolean;
   /** The value, or undefined when the text is not allowed. */
   read(raw: Raw): T | undefined;
 }
@@ -56,6 +58,14 @@ export function ratio(min: number, max: number): Kind<number> {
     /^\d?\.?\d+$/.test(text) ? within(Number(text), min, max) : undefined,
   );
 }
+
+/** What others must not see. */
+export const secret: Kind<string> = {
+  ...single('<secret>', '16 to 256 printable characters without blanks', (text) =>
+    /^[\x21-\x7e]{16,256}$/.test(text) ? text : undefined,
+  ),
+  hidden: true,
+};
 
 /** A TCP port to listen on. */
 export const port: Kind<number> = {

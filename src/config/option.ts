@@ -271,6 +271,15 @@ export const OPTIONS = {
     reason: 'They cause no disk read, which would slow the writer.',
   }),
 
+  clusterSecret: optional({
+    group: 'Network',
+    roles: ROLES,
+    kind: kinds.secret,
+    unset: 'whoever reaches a port is trusted',
+    help: 'What the parts of the cluster know: without it nobody registers a broker. The same for all of them.',
+    reason:
+      'A stranger who registers a broker is sent the messages of others. Better in the environment or the file than in a flag.',
+  }),
   webhookNetworks: option({
     group: 'Network',
     roles: BROKERS,

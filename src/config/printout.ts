@@ -9,7 +9,9 @@ function line(key: Key, { values, sources }: Settings): string {
   const value: unknown = values[key];
   const shown = value === undefined ? 'not set' : stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trimEnd();
   const source = sources.get(key) ?? { from: 'default' };
-  const { unset } = optionOf(key);
+  const { unset, kind } = optionOf(key);
+  if (kind.hidden && value !== undefined)
+    return `# ${key}: set, and not shown # ${describeSource(sources.get(key) ?? { from: 'default' })}`;
   if (source.from === 'default' && unset !== '') return `# ${key}: ${shown} (default: ${unset})`;
   return `${key}: ${shown} # ${describeSource(source)}`;
 }
