@@ -12,6 +12,7 @@ import { Broker } from '../src/broker/broker';
 import { meterBroker } from '../src/broker/meter';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
 import { Registrar } from '../src/cluster/registration';
+import { Routes } from '../src/cluster/routes';
 import type { BrokerOptions } from '../src/config';
 import type { TopicRegistration } from '../src/nameserver/route';
 import { FolderDiskSpace } from '../storage/diskSpace';
@@ -188,7 +189,12 @@ export class BrokerNode implements Service {
       clusterSecret: config.clusterSecret,
       handlers: {
         ...metaHandlers,
-        ...topicHandlers({ broker, defaultQueues: config.defaultQueues, registered: () => registrar.acknowledged() }),
+        ...topicHandlers({
+          broker,
+          defaultQueues: config.defaultQueues,
+          registered: () => registrar.acknowledged(),
+          routes: new Routes({ clock, nameservers: this.#options.nameservers }),
+        }),
         ...tagHandlers({ broker }),
         ...messageHandlers({ broker }),
         ...scheduleHandlers({ broker }),

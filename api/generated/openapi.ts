@@ -97,7 +97,7 @@ export interface paths {
         };
         /**
          * Where a topic is
-         * @description Answers the brokers of the topic, their addresses and queues, as this broker registers them. Meant for clients that choose queues by themselves; others need no route.
+         * @description Answers the brokers of the topic, their addresses and queues, as the NameServers know them now, and while none of them answers, as this broker registers them. Meant for clients that choose queues by themselves; others need no route.
          */
         get: operations["getTopicRoute"];
         put?: never;

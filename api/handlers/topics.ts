@@ -3,6 +3,7 @@ import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
 import { permissionHere } from '../../src/broker/brokerPermission';
 import type { Topic, TopicPatch } from '../../src/broker/topic';
+import type { Routes } from '../../src/cluster/routes';
 import { bulkAnswer } from '../bulk';
 import { etagOf, preconditionOf } from '../etag';
 import { nameOf } from '../names';
@@ -15,12 +16,13 @@ export interface TopicDeps {
   readonly defaultQueues: number;
   /** Resolves when the NameServers that can be reached know of the last change. */
   readonly registered: () => Promise<unknown>;
+  readonly routes: Routes;
 }
 
 type TopicOperations =
   'listTopics' | 'createTopic' | 'getTopic' | 'updateTopic' | 'deleteTopic' | 'getTopicRoute' | 'listQueues';
 
-export function topicHandlers({ broker, defaultQueues, registered }: TopicDeps): HandlerTable<TopicOperations> {
+export function topicHandlers({ broker, defaultQueues, registered, routes }: TopicDeps): HandlerTable<TopicOperations> {
   return {
     listTopics({ query }) {
       const { topics, more } = broker.rooms.topics.list(afterOf(query.cursor), query.limit, query.system);
@@ -80,9 +82,16 @@ export function topicHandlers({ broker, defaultQueues, registered }: TopicDeps):
       return { status: 204 };
     },
 
-    getTopicRoute({ path }) {
-      const topic = broker.rooms.topics.get(nameOf(path.topic));
-      return { status: 200, body: routeView(broker, topic) };
+    async getTopicRoute(call) {
+      const name = nameOf(call.path.topic);
+      const here = broker.state.topicsByName.get(name)?.record;
+      try {
+        return { status: 200, body: await routes.of(name, call.signal) };
+      } catch (error) {
+        // The NameServers know of no groups' own topics, and may all be away: what is here is known here.
+        if (!here || !(error instanceof GantryError)) throw error;
+        return { status: 200, body: routeView(broker, here) };
+      }
     },
 
     listQueues({ path }) {
