@@ -1,26 +1,23 @@
 /**
- * Calls the webhooks of producer groups, signed as Standard Webhooks says (standardwebhooks.com, HMAC-SHA256). Whoever
- * may set a webhook must not reach through the broker what only the broker reaches: addresses that are not public are
- * refused, where the name leads as well as in the URL, and redirects are not followed.
+ * Calls the webhooks of producer groups, signed as Standard Webhooks says (standardwebhooks.com, HMAC-SHA256), at the
+ * addresses that are allowed (webhookAddresses.ts). Redirects are not followed: they could lead elsewhere.
  */
 import { createHmac } from 'node:crypto';
-import { lookup, type LookupAddress } from 'node:dns';
-import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Agent, request } from 'undici';
 import type { Clock } from '../../src/base/clock';
-import { GantryError } from '../../src/base/errors';
 import type { CheckCaller, TransactionCheck } from '../../src/broker/checkbacks';
 import type { Resolution } from '../../src/broker/halves';
 import type { Webhook } from '../../src/broker/producerGroup';
 import { decodeUtf8, parseJson } from '../jsonText';
+import { WebhookAddresses, type WebhookNetworks } from './webhookAddresses';
 
 /** A producer that needs longer is asked again later. */
 const TIMEOUT_MS = 10_000;
+/** Who sets a webhook waits so long for its name to be resolved; what is not known by then shows when it is called. */
+const CHECK_MS = 2000;
 /** Bytes of an answer that are read: it is a few words. */
 const ANSWER_BYTES = 16 * 1024;
 const RESOLUTIONS = ['COMMIT', 'ROLLBACK', 'UNKNOWN'] as const;
-
-export type WebhookNetworks = 'public' | 'any';
 
 export interface WebhookCallerOptions {
   readonly clock: Clock;
@@ -31,25 +28,30 @@ export interface WebhookCallerOptions {
 
 export class WebhookCaller implements CheckCaller {
   readonly #options: WebhookCallerOptions;
+  readonly #addresses: WebhookAddresses;
   readonly #agent: Agent;
 
   constructor(options: WebhookCallerOptions) {
     this.#options = options;
-    const guarded = options.networks === 'public' ? { connect: { lookup: publicLookup } } : {};
-    this.#agent = new Agent({ ...guarded, connections: 8, maxResponseSize: ANSWER_BYTES });
+    this.#addresses = new WebhookAddresses(options.networks);
+    const { lookup } = this.#addresses;
+    this.#agent = new Agent({ connect: { lookup }, connections: 8, maxResponseSize: ANSWER_BYTES });
   }
 
-  check({ url }: Webhook): void {
-    const { protocol, hostname, username, password } = new URL(url);
-    if (protocol !== 'https:' && protocol !== 'http:') throw refused(`${protocol}// is not called, http and https are`);
-    if (username !== '' || password !== '') throw refused('the URL must have no user name and no password');
-    if (this.#options.networks === 'any') return;
-    const host = hostname.replace(/^\[|\]$/g, '');
-    if (/(^|\.)localhost\.?$/.test(host) || (isIP(host) > 0 && !isPublic(host))) throw refused(notPublic(host));
+  async check({ url }: Webhook): Promise<void> {
+    const host = this.#addresses.check(url);
+    const { clock } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      const timer = clock.after(CHECK_MS, resolve);
+      this.#addresses
+        .checkName(host)
+        .then(resolve, reject)
+        .finally(() => timer.cancel());
+    });
   }
 
   async ask(webhook: Webhook, check: TransactionCheck): Promise<Resolution | 'UNKNOWN'> {
-    this.check(webhook);
+    this.#addresses.check(webhook.url);
     const { clock, describe } = this.#options;
     const now = clock.now();
     const id = `chk_${check.transactionId}_${check.half.checks}`;
@@ -96,68 +98,3 @@ function signatureOf(secret: string, content: string): string {
   const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64');
   return `v1,${createHmac('sha256', key).update(content).digest('base64')}`;
 }
-
-/** Networks that are not public (IANA's special-purpose registries, RFC 6890), those that carry IPv4 in IPv6 included. */
-const SPECIAL = new BlockList();
-for (const [net, bits] of [
-  ...([
-    ['0.0.0.0', 8],
-    ['10.0.0.0', 8],
-    ['100.64.0.0', 10],
-    ['127.0.0.0', 8],
-    ['169.254.0.0', 16],
-  ] as const),
-  ...([
-    ['172.16.0.0', 12],
-    ['192.0.0.0', 24],
-    ['192.0.2.0', 24],
-    ['192.88.99.0', 24],
-    ['192.168.0.0', 16],
-  ] as const),
-  ...([
-    ['198.18.0.0', 15],
-    ['198.51.100.0', 24],
-    ['203.0.113.0', 24],
-    ['224.0.0.0', 4],
-    ['240.0.0.0', 4],
-  ] as const),
-] as const)
-  SPECIAL.addSubnet(net, bits, 'ipv4');
-for (const [net, bits] of [
-  ...([
-    ['::', 96],
-    ['::ffff:0:0', 96],
-    ['64:ff9b::', 96],
-    ['64:ff9b:1::', 48],
-    ['100::', 64],
-  ] as const),
-  ...([
-    ['2001::', 23],
-    ['2001:db8::', 32],
-    ['2002::', 16],
-    ['fc00::', 7],
-    ['fe80::', 10],
-    ['ff00::', 8],
-  ] as const),
-] as const)
-  SPECIAL.addSubnet(net, bits, 'ipv6');
-
-const isPublic = (address: string): boolean => !SPECIAL.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
-
-/** Resolves a name to its public addresses alone: what was checked is what is connected to. */
-const publicLookup: LookupFunction = (hostname, options, done) => {
-  lookup(hostname, { ...options, all: true }, (error, found: LookupAddress[] | undefined) => {
-    const open = (found ?? []).filter(({ address }) => isPublic(address));
-    const [first] = open;
-    if (error) done(error, '');
-    else if (!first) done(refused(notPublic(hostname)), '');
-    else if (options.all) done(null, open);
-    else done(null, first.address, first.family);
-  });
-};
-
-const notPublic = (host: string): string =>
-  `${host} is not a public address: start the broker with --webhook-networks any to allow it`;
-
-const refused = (detail: string): GantryError =>
-  new GantryError('WEBHOOK_REFUSED', detail, { errors: [{ pointer: '/webhook/url', detail }] });

@@ -27,7 +27,7 @@ export interface TransactionCheck {
 /** Calls a webhook; rejects when it cannot be reached, or gives no answer that can be read. */
 export interface CheckCaller {
   /** Throws WEBHOOK_REFUSED when this address may not be called. */
-  check(webhook: Webhook): void;
+  check(webhook: Webhook): Promise<void>;
   ask(webhook: Webhook, check: TransactionCheck): Promise<Resolution | 'UNKNOWN'>;
 }
 
@@ -321,7 +321,7 @@ export class Checkbacks {
     group: Omit<ProducerGroup, 'version' | 'createdAt' | 'updatedAt'>,
     condition: Precondition = {},
   ): Promise<ProducerGroupChange> {
-    if (group.webhook) this.#caller.check(group.webhook);
+    if (group.webhook) await this.#caller.check(group.webhook);
     const change = await this.#core.submit({ kind: 'putProducerGroup', group, ...condition });
     const asking = this.#of(group.name);
     asking.failures = asking.pausedUntil = 0;

@@ -41,7 +41,7 @@ class Webhook implements CheckCaller {
   readonly asked: { id: string; checks: number; at: number; body: string }[] = [];
   answer: (check: TransactionCheck) => Promise<'COMMIT' | 'ROLLBACK' | 'UNKNOWN'> = () => Promise.resolve('UNKNOWN');
   now = () => 0;
-  check = () => undefined;
+  check = () => Promise.resolve();
   ask(_: unknown, check: TransactionCheck) {
     const { transactionId: id, half, record } = check;
     this.asked.push({ id, checks: half.checks, at: this.now(), body: record.toString('latin1').slice(-3) });
