@@ -18,6 +18,7 @@ const BODY_LIMITS: Readonly<Record<string, number>> = {
   ackMessages: LIMITS.bulkRequestBytes,
   nackMessages: LIMITS.bulkRequestBytes,
   extendReceipts: LIMITS.bulkRequestBytes,
+  endTransactions: LIMITS.bulkRequestBytes,
 };
 
 /** Most bytes a request of this operation may bring. */

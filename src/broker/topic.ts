@@ -117,4 +117,4 @@ const ADVICE: Readonly<Record<MessageType, string>> = {
 };
 
 const typeAdvice = ({ name, type }: Topic, given: MessageType): string =>
-  `topic ${name} is ${type}, and this message is ${given}: ${type === 'MIXED' ? '' : ADVICE[type]}.`;
+  `topic ${name} is ${type}, and this message is ${given}: ${type === 'MIXED' ? '' : ADVICE[type].replace('{topic}', name)}.`;

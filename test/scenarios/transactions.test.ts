@@ -201,6 +201,14 @@ describe('a decision', () => {
   });
 });
 
+test('a thousand decisions fit into one request, as many as a poll can ask for', async () => {
+  const bank = await Bank.open();
+  const { transactionId } = await bank.prepare('transfer');
+  const resolutions = Array.from({ length: 1000 }, () => ({ transactionId, resolution: 'COMMIT' }));
+  const { status, body } = await site.client.call('endTransactions', { body: { resolutions } });
+  expect([status, body.results.length, await bank.seen()]).toEqual([200, 1000, ['transfer']]);
+});
+
 describe('what nobody has decided', () => {
   test('is asked about after six seconds first, unless the group or the message says otherwise', async () => {
     const plain = await Bank.open();
