@@ -2,13 +2,13 @@
 import { counter, gauge, single, type Registry, type Sample } from '../base/metrics';
 import type { Broker } from './broker';
 import { deadLetterTopicOf } from './group';
+import type { Half } from './halves';
 import type { QueueProgress } from './positions';
-import type { GroupState, TopicState } from './state';
+import type { BrokerState, GroupState, TopicState } from './state';
 
 export function meterBroker(registry: Registry, broker: Broker): void {
   const { state } = broker;
-  const perTopic = (read: (topic: TopicState) => number) =>
-    [...state.topics.values()].map((topic): Sample => ({ labels: { topic: topic.record.name }, value: read(topic) }));
+  const perTopic = (read: (topic: TopicState) => number) => topicSamples(state, read);
   const perGroup = (read: (group: GroupState) => number) => groupSamples(broker, read);
   const topic = ['topic'];
   const group = LABELS;
@@ -48,8 +48,46 @@ export function meterBroker(registry: Registry, broker: Broker): void {
     help: 'Consumer groups',
     read: () => single(state.groups.size),
   });
+  meterUnseen(registry, state);
   meterConsuming(registry, broker);
   meterProcess(registry, broker);
+}
+
+function topicSamples(state: BrokerState, read: (topic: TopicState) => number): Sample[] {
+  return [...state.topics.values()].map((topic) => ({ labels: { topic: topic.record.name }, value: read(topic) }));
+}
+
+/** Messages that no consumer sees yet: transactions, and what is to come later. */
+function meterUnseen(registry: Registry, state: BrokerState): void {
+  const labels = ['topic'];
+  const halves = (counts: (half: Half) => boolean): Sample[] => {
+    const byTopic = new Map<number, number>();
+    for (const half of state.halves.open.values())
+      if (counts(half)) byTopic.set(half.topic, (byTopic.get(half.topic) ?? 0) + 1);
+    return topicSamples(state, ({ record }) => byTopic.get(record.no) ?? 0);
+  };
+  const gauges: [name: string, help: string, read: () => Sample[]][] = [
+    ['rocketmq_half_messages', 'Prepared messages that nobody has decided about', () => halves(() => true)],
+    [
+      'gantry_parked_transactions',
+      'Prepared messages that nobody is asked about any more',
+      () => halves(({ parked }) => parked === true),
+    ],
+    ['rocketmq_timing_messages', 'Messages that wait for their time', () => topicSamples(state, (t) => t.scheduled)],
+  ];
+  for (const [name, help, read] of gauges) gauge(registry, { name, help, labels, read });
+  counter(registry, {
+    name: 'rocketmq_commit_messages_total',
+    help: 'Prepared messages that were committed',
+    labels,
+    read: () => topicSamples(state, (t) => t.traffic.committed),
+  });
+  counter(registry, {
+    name: 'rocketmq_rollback_messages_total',
+    help: 'Prepared messages that were rolled back',
+    labels,
+    read: () => topicSamples(state, (t) => t.traffic.rolledBack),
+  });
 }
 
 const LABELS = ['topic', 'consumer_group'];

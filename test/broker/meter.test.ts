@@ -1,7 +1,7 @@
 /** The broker's figures, as Prometheus reads them. */
 import { Registry } from '../../src/base/metrics';
 import { meterBroker } from '../../src/broker/meter';
-import { NAME, setup, stopBrokers } from '../support/broker';
+import { message, NAME, setup, stopBrokers, until } from '../support/broker';
 
 afterEach(stopBrokers);
 
@@ -57,6 +57,55 @@ test('before the broker has started nothing is asked of rooms that are not there
   const text = await registry.metrics();
   expect(text).toContain('rocketmq_topic_number 0');
   expect(text).toContain('gantry_pending_bytes 0');
+});
+
+describe('of what no consumer sees yet', () => {
+  async function figures(value: (line: string) => Promise<number | undefined>, topic = 'transfers') {
+    const read = (name: string) => value(`${name}{topic="${topic}"}`);
+    return {
+      half: await read('rocketmq_half_messages'),
+      parked: await read('gantry_parked_transactions'),
+      committed: await read('rocketmq_commit_messages_total'),
+      rolledBack: await read('rocketmq_rollback_messages_total'),
+      timing: await read('rocketmq_timing_messages'),
+    };
+  }
+
+  const NONE = { half: 0, parked: 0, committed: 0, rolledBack: 0, timing: 0 };
+
+  test('transactions: open, parked, committed, rolled back', async () => {
+    const { t, value } = await metered();
+    await t.topic('transfers', { type: 'TRANSACTION' });
+    await t.topic('others', { type: 'TRANSACTION' });
+    const settings = { checkAfterMs: 1000, checkIntervalMs: 1000, maxChecks: 1 };
+    await t.rooms.checkbacks.putGroup({ name: 'banks', ...settings });
+    const request = { producerGroup: 'banks', message: message('pay') };
+    const prepare = async () => (await t.rooms.transactions.prepare('transfers', request)).transactionId;
+    const [a, b] = [await prepare(), await prepare(), await prepare()];
+    expect(await figures(value)).toEqual({ ...NONE, half: 3 });
+    await t.rooms.transactions.end(a, { resolution: 'COMMIT' });
+    await t.rooms.transactions.end(b, { resolution: 'ROLLBACK' });
+    await t.rooms.transactions.end(b, { resolution: 'ROLLBACK' });
+    expect(await figures(value)).toEqual({ ...NONE, half: 1, committed: 1, rolledBack: 1 });
+    await t.clock.advance(1000);
+    const signal = new AbortController().signal;
+    expect(await t.rooms.checkbacks.poll('banks', { max: 9, waitMs: 0, signal: () => signal })).toHaveLength(1);
+    await t.clock.advance(1000);
+    await until(() => t.state.halves.open.values().next().value!.parked === true, 'the transaction parked');
+    expect(await figures(value)).toEqual({ ...NONE, half: 1, parked: 1, committed: 1, rolledBack: 1 });
+    expect(await figures(value, 'others')).toEqual(NONE);
+  });
+
+  test('messages that wait for their time', async () => {
+    const { t, value } = await metered();
+    await t.topic('reminders', { type: 'DELAY' });
+    const waiting = [1000, 2000].map((delayMs) => message({ body: `${delayMs}`, delayMs }));
+    await t.rooms.sender.send('reminders', waiting);
+    expect(await figures(value, 'reminders')).toEqual({ ...NONE, timing: 2 });
+    await t.clock.advance(1000);
+    await until(() => t.state.topicsByName.get('reminders')!.scheduled === 1, 'the first one came');
+    expect(await figures(value, 'reminders')).toEqual({ ...NONE, timing: 1 });
+  });
 });
 
 describe('of a group', () => {
