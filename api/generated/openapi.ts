@@ -1767,7 +1767,7 @@ export interface components {
             delayMs?: number;
             /**
              * Format: int64
-             * @description When the message becomes visible, in milliseconds since 1970; what is past is now.
+             * @description When the message becomes visible, in milliseconds since 1970; what is past is now, but what looks like seconds is refused.
              */
             deliverAt?: number;
             /**

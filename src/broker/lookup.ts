@@ -58,7 +58,7 @@ export class Lookup {
     if (!found) {
       throw new GantryError(
         'MESSAGE_NOT_FOUND',
-        `topic ${topicName} has no message ${idText}: it was never stored here, or retention has deleted it`,
+        `topic ${topicName} has no message ${idText}: it was never stored here, is not visible yet (scheduled, or prepared in a transaction), or retention has deleted it`,
       );
     }
     return found;

@@ -88,7 +88,9 @@ export class Schedule {
       ? await this.#turns.run(topic.record.no, () => this.#recall(topic, messageId))
       : false;
     if (taken) return;
-    await this.#lookup.message(topicName, messageId); // throws MESSAGE_NOT_FOUND
+    await this.#lookup.message(topicName, messageId).catch((error: unknown) => {
+      throw error instanceof GantryError && error.code === 'MESSAGE_NOT_FOUND' ? absent(topicName, messageId) : error;
+    });
     throw delivered(messageId);
   }
 
@@ -121,6 +123,12 @@ export class Schedule {
     );
   }
 }
+
+const absent = (topicName: string, messageId: string): GantryError =>
+  new GantryError(
+    'MESSAGE_NOT_FOUND',
+    `no message ${messageId} waits in topic ${topicName}: it never did, or was taken back already`,
+  );
 
 const delivered = (messageId: string): GantryError =>
   new GantryError(

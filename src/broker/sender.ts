@@ -47,6 +47,8 @@ export interface SendAnswer {
   readonly replayed: boolean;
 }
 
+const DAY_MS = 24 * 3_600_000;
+
 interface Plan {
   /** Queue of each item, or why it is refused. */
   readonly items: (number | GantryError)[];
@@ -99,7 +101,11 @@ export class Sender {
     const due = dueAt(message, now);
     if (due === undefined) return undefined;
     if (due - now > LIMITS.delayMs) {
-      return new GantryError('DELAY_TOO_LONG', 'a message waits at most 40 days: send it again later');
+      const days = Math.ceil((due - now) / DAY_MS);
+      return new GantryError(
+        'DELAY_TOO_LONG',
+        `a message waits at most 40 days, and this one would wait ${days}: send it when its time is nearer`,
+      );
     }
     if (topic.scheduled < LIMITS.scheduledMessages) return undefined;
     return new GantryError(

@@ -111,7 +111,7 @@ export function refusalOf(
 /** What the messages of a topic have, and those of another type have not. */
 const ADVICE: Readonly<Record<MessageType, string>> = {
   NORMAL: 'its messages have neither messageGroup nor delay, and need no transaction',
-  FIFO: 'every message needs a messageGroup, and none has a delay',
+  FIFO: 'every message needs a messageGroup, and has neither delay nor transaction',
   DELAY: 'every message needs delayMs, deliverAt or delayLevel',
   TRANSACTION: 'its messages are prepared with POST /v1/topics/{topic}/transactions',
 };

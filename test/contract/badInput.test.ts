@@ -967,6 +967,7 @@ describe('messages for later', () => {
     for (const body of [...faults, { delayMs: Number.MAX_SAFE_INTEGER }, { deliverAt: Number.MAX_SAFE_INTEGER }]) {
       const problem = await refused(json(body), 'DELAY_TOO_LONG');
       expect(problem['results']).toMatchObject([{ status: 'FAILED', error: { code: 'DELAY_TOO_LONG' } }]);
+      expect(problem.detail).toMatch(/at most 40 days, and this one would wait \d+/);
       await refused(send({ bytes: 'x', contentType: 'text/plain', query: body }), 'DELAY_TOO_LONG');
     }
   });
@@ -985,6 +986,7 @@ describe('messages for later', () => {
     ['a delay before now', { delayMs: -1 }, 'delayMs'],
     ['half a millisecond', { delayMs: 0.5 }, 'delayMs'],
     ['a time before 1970', { deliverAt: -1 }, 'deliverAt'],
+    ['seconds for milliseconds', { deliverAt: Math.floor(Date.now() / 1000) + 3600 }, 'deliverAt'],
     ['a date', { deliverAt: '2026-12-24T18:00:00Z' }, 'deliverAt'],
     ['a duration', { delayMs: '5m' }, 'delayMs'],
   ];
@@ -1031,9 +1033,12 @@ describe('messages for later', () => {
         },
       })
     ).body.results;
+    const look = broker.call('getMessage', { path: { topic: 'reminders', messageId: later!.messageId! } });
+    expect((await refused(look, 'MESSAGE_NOT_FOUND')).detail).toContain('not visible yet (scheduled');
     await refused(recall(later!.messageId!, 'orders'), 'MESSAGE_NOT_FOUND');
     expect((await recall(later!.messageId!)).status).toBe(204);
-    await refused(recall(later!.messageId!), 'MESSAGE_NOT_FOUND');
+    const again = await refused(recall(later!.messageId!), 'MESSAGE_NOT_FOUND');
+    expect(again.detail).toContain('was taken back already');
     await refused(recall(now!.messageId!), 'ALREADY_DELIVERED');
   });
 
