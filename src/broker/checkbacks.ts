@@ -301,6 +301,7 @@ export class Checkbacks {
   }
 
   async #callOnce(group: string, asking: Asking, webhook: Webhook): Promise<void> {
+    const { failures } = asking;
     try {
       const [check] = await this.#ask(group, asking, 1);
       if (!check) return;
@@ -310,6 +311,7 @@ export class Checkbacks {
     } catch (error) {
       if (error instanceof GantryError && (error.code === 'ALREADY_RESOLVED' || error.code === 'TRANSACTION_NOT_FOUND'))
         return; // somebody else was faster
+      if (asking.failures > failures) return; // the calls that were under way together failed together: once
       const pause = Math.min(PAUSE_MS * 2 ** asking.failures++, LONGEST_PAUSE_MS);
       asking.pausedUntil = this.#clock.monotonic() + pause;
       this.#log.warn({ err: error, group, pauseMs: pause }, 'the webhook of a producer group failed');

@@ -263,6 +263,18 @@ describe('a webhook', () => {
     expect(await t.readAll('transfers', 0)).toHaveLength(20);
   });
 
+  test('that fails several calls at once has failed once: it is asked again after a second', async () => {
+    const { t, webhook } = await called({ answer: () => Promise.reject(new Error('it restarts')) });
+    for (let i = 0; i < 20; i++) await prepare(t, `${i}`);
+    await t.clock.advance(6 * S + 100);
+    const burst = webhook.asked.length;
+    expect(burst).toBe(8);
+    webhook.answer = () => Promise.resolve('COMMIT');
+    await t.clock.advance(2 * S);
+    await until(() => t.state.halves.open.size === burst, 'those that were not asked before');
+    expect(await t.readAll('transfers', 0)).toHaveLength(20 - burst);
+  });
+
   test('is asked about a few transactions at once, and about all in the end', async () => {
     const waiting: (() => void)[] = [];
     const { t, webhook } = await called({
