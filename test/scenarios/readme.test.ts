@@ -1,10 +1,8 @@
 /** The README's own lines, run as they stand: every ```sh block in order, in one shell, against a fresh broker. */
-import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawn } from 'node:child_process';
 import { Standalone } from '../support/node';
+import { missingOf, README } from '../support/readme';
 
-const README = readFileSync(join(__dirname, '../../README.md'), 'utf8');
 const blocks = [...README.matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1]!);
 
 describe('the README', () => {
@@ -15,7 +13,7 @@ describe('the README', () => {
   afterAll(() => node.stop());
 
   test('has the main job in curl, and every line of it does what it says', async () => {
-    const missing = ['curl', 'jq', 'bash'].filter((tool) => spawnSync('which', [tool]).status !== 0);
+    const missing = missingOf('curl', 'jq', 'bash');
     if (missing.length > 0) {
       console.warn(`skipped: ${missing.join(', ')} is not installed`);
       return;
@@ -37,6 +35,12 @@ describe('the README', () => {
     expect(output).toMatch(/"order 8, Lyon"\n"order 9, Boston"/);
     expect(output).toContain('{"body":"order 1 paid","tag":"paid","keys":["order-1"]}');
     expect(output).toMatch(/"group": "billing",\s+"status": "CONSUMED"/);
+    expect(output).toMatch(/"cart 7 filled","attempt":1}\n{"outcome":"WAITING"}\n{"body":"cart 7 filled","attempt":2}/);
+    expect(output).toContain('{"body":"cart 7 ordered","attempt":1}');
+    expect(output).toMatch(/{"body":"cart 7 was left","deliverTimestamp":\d+,"storeTimestamp":\d+}\n{"body":"wake up"/);
+    expect(output).toMatch(/{"body":"100 from A to B","transaction":{"transactionId":"[0-9A-F]{32}"/);
+    expect(output).toMatch(/"checks":1,"body":"50 from B to C"}\n{"transactionId":"[0-9A-F]{32}","state":"COMMITTED"}/);
+    expect(output).toContain('"secret": "whsec_');
     expect(status).toBe(0);
   });
 });

@@ -2,22 +2,15 @@
  * The consumer loops of the README as they stand there, in three copies each, one of them killed half-way: every message
  * is handled, and nothing is left.
  */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Standalone } from '../support/node';
+import { blockUnder, killTree, missingOf, until } from '../support/readme';
 
-const README = readFileSync(join(__dirname, '../../README.md'), 'utf8');
 const MESSAGES = 60;
 const COPIES = 3;
-
-/** The block under a heading of the README. */
-function blockUnder(heading: string): string {
-  const block = new RegExp(`### ${heading}\n[\\s\\S]*?\`\`\`\n([\\s\\S]*?)\`\`\``).exec(README)?.[1];
-  if (block === undefined) throw new Error(`the README has no block under "${heading}"`);
-  return block;
-}
 
 describe('three copies of a shell loop drain a topic, one of them killed half-way', () => {
   let node: Standalone;
@@ -34,7 +27,7 @@ describe('three copies of a shell loop drain a topic, one of them killed half-wa
     writeFileSync(join(folder, 'handled'), '');
   });
   afterEach(async () => {
-    for (const shell of shells.splice(0)) kill(shell);
+    for (const shell of shells.splice(0)) killTree(shell);
     await node.stop();
     rmSync(folder, { recursive: true, force: true });
   });
@@ -56,7 +49,7 @@ describe('three copies of a shell loop drain a topic, one of them killed half-wa
     for (let i = 0; i < COPIES; i++)
       shells.push(spawn('bash', ['-c', script], { cwd: folder, stdio: 'ignore', detached: true }));
     await until(() => handled().size >= MESSAGES / 3);
-    kill(shells.shift()!);
+    killTree(shells.shift()!);
     await until(() => handled().size >= MESSAGES);
     await until(async () => {
       const { lag, inFlight = 0 } = await call('GET', `/groups/${group}/offsets`);
@@ -65,7 +58,7 @@ describe('three copies of a shell loop drain a topic, one of them killed half-wa
     expect([...handled()].sort()).toEqual(Array.from({ length: MESSAGES }, (_, i) => `order ${i}`).sort());
   }
 
-  const missing = ['curl', 'jq', 'bash', 'hostname'].filter((tool) => spawnSync('which', [tool]).status !== 0);
+  const missing = missingOf('curl', 'jq', 'bash', 'hostname');
   const run = missing.length === 0 ? test : test.skip;
   if (missing.length > 0) console.warn(`skipped: ${missing.join(', ')} is not installed`);
 
@@ -90,16 +83,3 @@ describe('three copies of a shell loop drain a topic, one of them killed half-wa
     90_000,
   );
 });
-
-/** With all that it started. */
-function kill(shell: ChildProcess): void {
-  try {
-    process.kill(-shell.pid!, 'SIGKILL');
-  } catch {
-    // it is gone already
-  }
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 100));
-}
