@@ -104,7 +104,10 @@ export class Schedule {
     for (const { key, value } of rows) {
       const [due, position] = [readNumber(value, 0), readNumber(key, ID_POSITION_AT)];
       const taken = await this.#timers.withdraw(due, position, async () => {
+        // It may have come while it was looked for; from here on it does not.
+        if (!(await getRow(this.#tables, this.#core.state.overlay, key))) return false;
         await this.#core.submit({ kind: 'recall', topic: no, messages: [[due, position, messageId]] });
+        return true;
       });
       if (!taken) throw delivered(messageId);
     }

@@ -125,13 +125,12 @@ export class Timers {
     return Math.min(this.#firstFiring, this.#window.first, this.#horizon);
   }
 
-  /** Takes a waiting message back while `work` removes it; false when its time has come. */
-  async withdraw(due: number, position: number, work: () => Promise<void>): Promise<boolean> {
+  /** Takes a waiting message back while `work` removes it, if it is still there; false when its time has come. */
+  async withdraw(due: number, position: number, work: () => Promise<boolean>): Promise<boolean> {
     if (this.#firing.has(position)) return false;
     this.#withdrawn.add(position);
     try {
-      await work();
-      return true;
+      return await work();
     } catch (error) {
       if (due < this.#horizon) this.#window.add({ due, position });
       this.#arm();

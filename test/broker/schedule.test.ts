@@ -328,6 +328,21 @@ describe('a recall', () => {
     }
   });
 
+  test('whose message comes while it is looked for is too late', async () => {
+    const t = await reminders();
+    const [sent] = await t.schedule('reminders', { body: 'x', delayMs: 50 });
+    const hold = t.disk.hold('tables', 'read');
+    const recalling = recall(t, sent!.messageId);
+    await hold.reached;
+    await t.clock.advance(50);
+    await until(() => queue(t).max === 1, 'the message');
+    hold.release();
+    expect(await recalling).toBe('ALREADY_DELIVERED');
+    expect([await visible(t), waiting(t)]).toEqual([['x'], 0]);
+    await t.restart();
+    expect([await visible(t), waiting(t)]).toEqual([['x'], 0]);
+  });
+
   test('that the disk refuses leaves the message where it was', async () => {
     const t = await reminders();
     const [sent] = await t.schedule('reminders', { body: 'x', delayMs: 1000 });
