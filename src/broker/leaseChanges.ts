@@ -21,7 +21,10 @@ export interface LeaseOutcome {
   readonly granted: readonly Granted[];
 }
 
-export type SettleResult = GantryError | undefined;
+export type SettleResult = GantryError | typeof ABSENT | undefined;
+
+/** Nobody has the message any more: it was acknowledged before, or given up. Which, the caller finds out. */
+export const ABSENT = 'ABSENT';
 
 export function applyLease(state: BrokerState, applied: Applied<CommandOf<'lease'>>): Outcome<'lease'> {
   const { command, index, time } = applied;
@@ -89,7 +92,7 @@ export function applySettle(state: BrokerState, applied: Applied<CommandOf<'sett
   const results = command.items.map((item): SettleResult => {
     const leases = group.leases.get(queueNumber(item.topic, item.queueId));
     const entry = leases?.entries.get(item.offset);
-    if (!leases || !entry) return item.action === 'EXTEND' ? doneAlready() : undefined;
+    if (!leases || !entry) return item.action === 'EXTEND' ? doneAlready() : ABSENT;
     if (entry.lease !== item.lease) return handedOutAgain();
     touched.add(leases);
     settle(state, group, leases, entry, item);

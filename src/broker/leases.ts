@@ -6,16 +6,19 @@
  * A receive chooses and filters first, with a reservation in memory (choice.ts), then one command records what it takes.
  */
 import { createHash } from 'node:crypto';
+import type { Tables } from '../../storage/tables';
 import { GantryError } from '../base/errors';
 import { Chooser, type Choice, type Chosen } from './choice';
 import { inCommands, type Settlement, type SettleAction } from './command';
 import { readableQueues } from './consumers';
+import { copiesOf } from './copies';
 import { groupNamed, type Core } from './core';
 import type { FilterSpec } from './filter';
 import { retryTopicOf, retryDelay } from './group';
 import { checkSubscription } from './groups';
+import { ABSENT } from './leaseChanges';
 import type { Desk, LeaseDesks } from './leaseDesks';
-import { messageAttempt } from './message';
+import { decodeMessage, messageAttempt } from './message';
 import type { WakeReason } from './parking';
 import type { Queue } from './queue';
 import type { Delivery } from './reader';
@@ -99,6 +102,7 @@ export class Leases {
   readonly #core: Core;
   readonly #desks: LeaseDesks;
   readonly #retries: Retries;
+  readonly #tables: Tables;
   readonly #chooser: Chooser;
   readonly #receipts: ReceiptCodec;
   /** Receives with an attemptId that are under way, by group and attempt. */
@@ -108,10 +112,12 @@ export class Leases {
   #answers = 0;
   #rotation = 0;
 
-  constructor(core: Core, desks: LeaseDesks, retries: Retries, secret: Buffer) {
+  constructor(core: Core, parts: { desks: LeaseDesks; retries: Retries; tables: Tables; secret: Buffer }) {
+    const { desks, retries, tables, secret } = parts;
     this.#core = core;
     this.#desks = desks;
     this.#retries = retries;
+    this.#tables = tables;
     this.#chooser = new Chooser(core);
     this.#receipts = new ReceiptCodec(secret);
   }
@@ -461,13 +467,29 @@ export class Leases {
   }
 
   async #decide(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
-    const errors = await this.#core.submit({ kind: 'settle', group: group.record.no, items });
+    const results = await this.#core.submit({ kind: 'settle', group: group.record.no, items });
     items.forEach((item, i) => {
       const queue = this.#core.state.topics.get(item.topic)?.queues[item.queueId];
-      if (queue && !errors[i]) this.#done(group, queue, item.offset, item.action, item.ms);
+      if (queue && !results[i]) this.#done(group, queue, item.offset, item.action, item.ms);
     });
     if (items.some(({ action }) => action === 'RETURN')) this.#desks.wake(group);
+    const errors: (GantryError | undefined)[] = [];
+    for (const [i, result] of results.entries()) {
+      if (result !== ABSENT) errors.push(result);
+      else errors.push((await this.#isDead(group, items[i]!)) ? late('the group has given it up') : undefined);
+    }
     return errors;
+  }
+
+  /** Whether a message that nobody has any more is a dead letter; otherwise it was acknowledged before. */
+  async #isDead(group: GroupState, { topic, queueId, offset }: Settlement): Promise<boolean> {
+    const { state, reader } = this.#core;
+    const queue = group.counts.dead > 0 ? state.topics.get(topic)?.queues[queueId] : undefined;
+    const found = queue && (await reader.one(queue, offset));
+    if (!found) return false;
+    const { origin, position, storeTimestamp } = decodeMessage(found.record);
+    const copies = await copiesOf(state, this.#tables, origin ?? { position, storeTimestamp });
+    return copies.get(group.record.no)?.is === 'DEAD';
   }
 
   #done(group: GroupState, queue: Queue, offset: number, action: SettleAction, ms?: number): void {

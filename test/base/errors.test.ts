@@ -14,6 +14,7 @@ test('only what is over soon may be repeated as it is', () => {
     'DISK_FULL',
     'IDEMPOTENCY_IN_PROGRESS',
     'NOT_MASTER',
+    'QUEUE_READ_ONLY',
     'REQUEST_TIMEOUT',
     'SERVICE_NOT_AVAILABLE',
     'STARTING',

@@ -1287,6 +1287,25 @@ describe('nack and dead letters', () => {
     }
     expect(outcomes).toEqual(new Set([true, false]));
   });
+
+  test('at whatever moment it is acknowledged, one that is about to be given up is done or given up, not both', async () => {
+    const t = await shop({ maxAttempts: 0 });
+    const outcomes = new Set<unknown>();
+    for (let moment = 0; moment < 60; moment++) {
+      await t.send('orders', `m${moment}`);
+      const [handle] = handlesOf(await t.receive('billing', { invisibleMs: 1000 }));
+      await t.clock.advance(1001);
+      const dead = (await deadLetters(t)).length;
+      const receiving = t.receive();
+      for (let i = 0; i < moment; i++) await Promise.resolve();
+      const [result] = await t.rooms.leases.acknowledge('billing', [handle!]);
+      await receiving;
+      await turn();
+      outcomes.add(result!.error?.code);
+      expect([moment, (await deadLetters(t)).length - dead]).toEqual([moment, result!.error ? 1 : 0]);
+    }
+    expect(outcomes).toEqual(new Set([undefined, 'LATE_ACK']));
+  });
 });
 
 describe('ordered groups', () => {

@@ -40,6 +40,8 @@ interface Holder {
   givenBackAt: number;
   /** An acknowledgement or a failure is under way. */
   busy: boolean;
+  /** An acknowledgement is under way: it may be done, though nobody has been told. */
+  acking: boolean;
 }
 
 interface Known {
@@ -55,7 +57,7 @@ interface Known {
   attempt: number;
   /** Deliveries that were not given back. */
   counted: number;
-  /** LATE: acknowledged when its lease was over, and it may have been given up before. MAYBE: nobody knows. */
+  /** LATE: acknowledged when its lease was over. MAYBE: nobody knows. */
   acked: 'NO' | 'MAYBE' | 'LATE' | 'YES';
   dead: 'NO' | 'MAYBE' | 'YES';
 }
@@ -323,6 +325,7 @@ class Plan {
         givenBack: false,
         givenBackAt: 0,
         busy: false,
+        acking: false,
       });
     }
   }
@@ -359,6 +362,7 @@ class Plan {
     for (const other of this.#messages.values()) {
       if (other.group !== known.group || other.queueId !== known.queueId || other.offset >= known.offset) continue;
       if (!other.wanted || other.acked !== 'NO' || other.dead !== 'NO' || this.#mayBeDead(other)) continue;
+      if (other.holder?.acking) continue;
       this.#check(false, `${known.body} is handed out before ${other.body}, which is not done`);
     }
   }
@@ -388,14 +392,14 @@ class Plan {
     this.#note(`ack ${all.map(([{ body }]) => body).join(' ')}${useStale ? ` and stale ${stale.known.body}` : ''}`);
     const asked = this.#now;
     const life = this.#life;
-    for (const [, holder] of all) holder.busy = true;
+    for (const [, holder] of all) holder.busy = holder.acking = true;
     this.#call(
       async () => {
         const handles = [...all.map(([, { handle }]) => handle), ...(useStale ? [stale.handle] : [])];
         const results = await this.#t.rooms.leases.acknowledge('billing', handles);
         if (life !== this.#life) return;
         all.forEach(([known, holder], i) => {
-          holder.busy = false;
+          holder.busy = holder.acking = false;
           if (results[i]!.error) this.#late(known, holder, results[i]!.error);
           else {
             this.#check(known.holder === holder, `${known.body} is acknowledged by one who has it no more`);
@@ -406,19 +410,19 @@ class Plan {
       },
       () => {
         for (const [known, holder] of all) {
-          holder.busy = false;
+          holder.busy = holder.acking = false;
           if (known.acked === 'NO') known.acked = 'MAYBE';
         }
       },
     );
   }
 
-  /** A handle is refused only when its time is over. */
+  /** A handle is refused only when its time is over, or it may have been acknowledged by a call whose answer was lost. */
   #late(known: Known, holder: Holder, error: GantryError): void {
     this.#note(`  ${known.body} is ${error.code}`);
     this.#check(error.code === 'LATE_ACK', `${known.body}: ${error.message}`);
     this.#check(
-      holder.givenBack || this.#now >= holder.until,
+      holder.givenBack || this.#now >= holder.until || known.acked === 'MAYBE',
       `${known.body} is refused ${holder.until - this.#now} ms before its time is over`,
     );
   }
@@ -589,7 +593,7 @@ class Plan {
       if (!wanted) this.#check(!isDead && acked === 'NO', `${body} was not wanted`);
       else if (known.dead === 'YES') this.#check(isDead, `${body} was given up, and is no dead letter`);
       else if (isDead) {
-        this.#check(acked !== 'YES', `${body} is acknowledged, and dead as well`);
+        this.#check(acked !== 'YES' && acked !== 'LATE', `${body} is acknowledged, and dead as well`);
         this.#check(attempt + this.#lostReceives >= 1 + this.#maxAttempts, `${body} is dead after attempt ${attempt}`);
       } else this.#check(acked !== 'NO', `${body} is lost`);
     }
