@@ -65,8 +65,8 @@ export class Broker {
     return checked(await this.ask(method, path, body), method, path);
   }
 
-  async createTopic(name: string, queues = 8): Promise<void> {
-    await this.tell('POST', '/v1/topics', { name, writeQueues: queues, readQueues: queues });
+  async createTopic(name: string, queues = 8, type = 'NORMAL'): Promise<void> {
+    await this.tell('POST', '/v1/topics', { name, writeQueues: queues, readQueues: queues, type });
   }
 
   /** As a machine that loses its power, as far as one can: nothing is finished. */

@@ -1,6 +1,6 @@
 /**
- * Load in a closed loop: each connection sends its next request as soon as it has its answer. Anything but 200 ends the
- * run: a refusal is cheaper than an answer, so a figure with refusals in it says nothing.
+ * Load in a closed loop: each connection sends its next request as soon as it has its answer. Anything but 200 and 201
+ * ends the run: a refusal is cheaper than an answer, so a figure with refusals in it says nothing.
  */
 import { Connection, type AnswerListener } from './connection';
 import type { Histogram } from './histogram';
@@ -10,6 +10,8 @@ export interface Load {
   readonly connections: number;
   /** The bytes of the n-th request. */
   readonly request: (n: number) => Buffer;
+  /** What follows on the answer to each of them, on the same connection; both count as one. The answer is lent. */
+  readonly second?: (answer: Buffer) => Buffer;
 }
 
 export interface Pace {
@@ -91,6 +93,7 @@ class Worker implements AnswerListener {
   readonly #loop: Loop;
   readonly #connection: Connection;
   #sentAt = 0;
+  #second = false;
 
   constructor(loop: Loop) {
     this.#loop = loop;
@@ -105,7 +108,11 @@ class Worker implements AnswerListener {
   }
 
   answered(status: number, body: Buffer): void {
-    if (status !== 200) return this.#loop.fail(new Error(`answered ${status}: ${body.toString('utf8', 0, 500)}`));
+    if (status !== 200 && status !== 201)
+      return this.#loop.fail(new Error(`answered ${status}: ${body.toString('utf8', 0, 500)}`));
+    const { second } = this.#loop.load;
+    this.#second = second !== undefined && !this.#second;
+    if (second && this.#second) return this.#connection.send(second(body), this);
     this.#loop.onAnswer(this.#sentAt, performance.now());
     this.next();
   }

@@ -18,9 +18,11 @@ import { manyGroups } from './rows/manyGroups';
 import { manyTopics } from './rows/manyTopics';
 import { parkedPolls } from './rows/parkedPolls';
 import { rebalance } from './rows/rebalance';
+import { largeScheduled, scheduled } from './rows/scheduled';
 import { singleSends256, singleSends32 } from './rows/singleSends';
 import { sqlFilter } from './rows/sqlFilter';
 import { largeStartUp, startUp } from './rows/startUp';
+import { transactions } from './rows/transactions';
 import { trimming } from './rows/trimming';
 import { Session } from './session';
 import { machineText, tableText } from './table';
@@ -36,6 +38,8 @@ const ROWS: readonly Row[] = [
   manyGroups,
   bigGroup,
   leases,
+  transactions,
+  scheduled,
   sqlFilter,
   rebalance,
   manyTopics,
@@ -45,6 +49,7 @@ const ROWS: readonly Row[] = [
   keyQuery,
   startUp,
   largeStartUp,
+  largeScheduled,
 ];
 
 interface Failure {

@@ -18,7 +18,7 @@ export function helpText(rows: readonly string[]): string {
   return `Usage: npm run bench -- [options]
 
   --only a,b     only these rows: ${rows.join(', ')}
-  --large        also the start-up with 20 M messages (several minutes, about 5 GiB)
+  --large        also the start-up with 20 M messages, and a million scheduled ones (ten minutes, about 5 GiB)
   --json         JSON instead of the table (npm run --silent bench -- --json)
   --data dir     where the temporary folder is made (${tmpdir()}); the disk under it is what is measured
   --keep         leave the temporary folder behind
