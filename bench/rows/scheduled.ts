@@ -25,6 +25,8 @@ const OPTIONS = ['--tail-bytes', '16MiB'];
 const HOUR_MS = 3_600_000;
 /** Between the start that is measured and the first that is due. */
 const CALM_MS = 1500;
+/** Before that the consumer joins: one that does not poll would be gone after half a minute. */
+const JOIN_MS = 500;
 const READY_WITHIN_MS = 60_000;
 /** Behind its time by so much is lost. */
 const LOST_MS = 60_000;
@@ -62,11 +64,11 @@ async function measure(session: Session, plan: Plan): Promise<Line[]> {
   const scheduledBytes = before.child.rssBytes ?? NaN;
   await before.kill();
   const { broker, readyMs } = await Broker.start(before.folder, OPTIONS, READY_WITHIN_MS);
+  await until(began - JOIN_MS);
+  const waitingBytes = broker.child.rssBytes ?? NaN;
   const watch = new DueWatch(broker, TOPIC, stretches);
   await watch.join();
   if (Date.now() > began) throw new Error('the broker was not ready when the first message was due');
-  await until(began - 100);
-  const waitingBytes = broker.child.rssBytes ?? NaN;
   await watch.see(near, stretches.at(-1)!.to + LOST_MS);
   const firedBytes = broker.child.rssBytes ?? NaN;
   await watch.close();
@@ -143,7 +145,7 @@ function dueOf(n: number, began: number, { stretches }: Plan): number {
 }
 
 async function until(time: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, time - Date.now()));
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, time - Date.now())));
 }
 
 /** A start behind what came, and how late the first message is that is due then. */

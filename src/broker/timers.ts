@@ -1,7 +1,8 @@
 /**
  * Messages that wait for their time lie in the tables store, in order of it; the next ones stand in memory as keys
  * alone. When they are due, a command carries them whole to where they become visible. Early never, late as the writer
- * is. How many wait costs disk, not memory: the window reaches as far as its bound allows.
+ * is. How many wait costs disk, not memory: the window reaches as far as its bound allows. The next stretch is read
+ * while the one before it is fired; nothing of it comes before it stands in the window whole, so that the order is kept.
  */
 import { readNumber, tableKeys } from '../../storage/keys';
 import type { Tables } from '../../storage/tables';
@@ -9,16 +10,20 @@ import type { Clock, Timer } from '../base/clock';
 import { Heap } from '../base/heap';
 import { LIMITS } from '../base/limits';
 import type { Core } from './core';
-import { behind, scanRows, type Rows } from './rows';
+import { behind, scanRows } from './rows';
 
 /** Milliseconds that the window reaches ahead when it is filled. */
 const WINDOW_MS = 60_000;
-/** Keys in the window when it is filled; it may grow to twice as many. */
+/** Keys in the window when it is filled, which it is when it is half empty; it may grow to twice as many. */
 const WINDOW_KEYS = 50_000;
+/** Keys read at once: a few milliseconds in which nothing else is done. */
+const KEYS_AT_ONCE = 4096;
 /** Messages of one command. */
 const FIRED_AT_ONCE = 512;
-/** Messages read at once: all of them may be as large as a message can be. */
+/** Messages looked up at once: all of them may be as large as a message can be. */
 const READ_AT_ONCE = 32;
+/** Commands are at least so far apart unless they are full: each costs a sync, and a look of everybody who waits. */
+const APART_MS = 5;
 /** Longest sleep: the wall clock may be set, and messages are due by it. */
 const LOOK_MS = 1000;
 /** After a failure (the disk cannot keep up) they are tried again. */
@@ -32,14 +37,14 @@ interface Waiting {
 const DUE_AT = 1;
 const POSITION_AT = 9;
 
-/** What failed together comes again in its old order, unless it is more than one command takes. */
-const inOrder = (a: Waiting, b: Waiting): number => a.due - b.due || a.position - b.position;
-
 const dueOf = (key: Buffer): number => readNumber(key, DUE_AT);
 
-/** Waiting messages in order of their time, each of them once. */
+/** Waiting messages in order of their time, then of their positions; each of them once. */
 class Window {
-  readonly #heap = new Heap<Waiting>(({ due }) => due);
+  readonly #heap = new Heap<Waiting>(
+    ({ due }) => due,
+    ({ position }) => position,
+  );
   readonly #positions = new Set<number>();
 
   get size(): number {
@@ -94,9 +99,16 @@ export class Timers {
   readonly #firing = new Set<number>();
   readonly #withdrawn = new Set<number>();
   readonly #window = new Window();
-  /** All that wait up to this time, exclusive, stand in the window. */
+  /** What is due before this time, and comes in, is added to the window. */
   #horizon = 0;
+  /** While the next stretch is read: where it begins. */
+  #readingFrom: number | undefined;
+  #reading: Promise<void> | undefined;
+  /** After a reading that failed; milliseconds of the monotonic clock. */
+  #readNotBefore = 0;
   #firstFiring = Infinity;
+  /** Monotonic time of the last command's beginning. */
+  #firedAt = -Infinity;
   #shrinkAt: number;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
@@ -122,7 +134,12 @@ export class Timers {
 
   /** Nothing waits for an earlier time, milliseconds since 1970. */
   get from(): number {
-    return Math.min(this.#firstFiring, this.#window.first, this.#horizon);
+    return Math.min(this.#firstFiring, this.#window.first, this.#known);
+  }
+
+  /** All that wait up to this time, exclusive, stand in the window. */
+  get #known(): number {
+    return this.#readingFrom ?? this.#horizon;
   }
 
   /** Takes a waiting message back while `work` removes it, if it is still there; false when its time has come. */
@@ -149,6 +166,7 @@ export class Timers {
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#running;
+    await this.#reading;
   }
 
   /** Called after each turn. */
@@ -165,12 +183,19 @@ export class Timers {
     if (sooner) this.#arm();
   }
 
+  /** Milliseconds until the next command makes sense. */
+  get #rest(): number {
+    return this.#firedAt + APART_MS - this.#clock.monotonic();
+  }
+
   #arm(): void {
     if (this.#running || this.#stopped) return;
     this.#timer?.cancel();
-    const now = this.#clock.now();
-    const next = Math.min(this.#window.first, this.#horizon);
-    this.#timer = this.#clock.after(Math.min(Math.max(1, next - now), LOOK_MS), () => this.#run());
+    const { first } = this.#window;
+    const ms = first < this.#known ? Math.max(1, this.#rest, first - this.#clock.now()) : LOOK_MS;
+    const untilRead = this.#readNotBefore - this.#clock.monotonic();
+    const atMost = untilRead > 0 ? Math.min(untilRead, LOOK_MS) : LOOK_MS;
+    this.#timer = this.#clock.after(Math.min(ms, atMost), () => this.#run());
   }
 
   #run(): void {
@@ -191,11 +216,11 @@ export class Timers {
   async #fire(): Promise<void> {
     while (!this.#stopped) {
       const now = this.#clock.now();
+      this.#readAhead(now);
       const due = this.#takeDue(now);
       try {
-        if (due.length > 0) await this.#fireAll(due.sort(inOrder));
-        else if (this.#window.size === 0 && this.#horizon <= now + WINDOW_MS / 2) await this.#fill(now);
-        else return this.#shrink();
+        if (due.length > 0) await this.#fireAll(due);
+        if (due.length === 0 || (due.length < FIRED_AT_ONCE && this.#rest > 0)) return this.#shrink();
       } catch (error) {
         for (const waiting of due) this.#window.add(waiting);
         throw error;
@@ -209,25 +234,43 @@ export class Timers {
   #takeDue(now: number): Waiting[] {
     const due: Waiting[] = [];
     this.#firstFiring = this.#window.first;
-    while (due.length < FIRED_AT_ONCE && this.#window.first <= now) {
+    const known = this.#known;
+    while (due.length < FIRED_AT_ONCE && this.#window.first <= now && this.#window.first < known) {
       const waiting = this.#window.take()!;
       if (this.#withdrawn.has(waiting.position)) continue;
       this.#firing.add(waiting.position);
       due.push(waiting);
     }
+    if (due.length > 0) this.#firedAt = this.#clock.monotonic();
     return due;
   }
 
   /** What came since the window was filled must not outgrow it: the later ones are read when it is their turn. */
   #shrink(): void {
-    if (this.#window.size <= this.#shrinkAt) return;
+    if (this.#window.size <= this.#shrinkAt || this.#reading) return;
     this.#horizon = this.#window.shrink(this.#windowKeys);
     this.#shrinkAt = 2 * Math.max(this.#windowKeys, this.#window.size);
   }
 
+  #readAhead(now: number): void {
+    const enough = this.#window.size > this.#windowKeys / 2 || this.#horizon > now + WINDOW_MS / 2;
+    if (enough || this.#reading || this.#clock.monotonic() < this.#readNotBefore) return;
+    this.#reading = this.#fill(now).then(
+      () => this.#afterReading(),
+      () => this.#afterReading(RETRY_MS),
+    );
+  }
+
+  #afterReading(ms = 0): void {
+    this.#reading = undefined;
+    this.#readNotBefore = this.#clock.monotonic() + ms;
+    if (ms > 0) this.#arm();
+    else this.#run();
+  }
+
   /** The next stretch of what waits. */
   async #fill(now: number): Promise<void> {
-    const from = this.#horizon;
+    const from = (this.#readingFrom = this.#horizon);
     const wanted = Math.max(from, now) + WINDOW_MS;
     // From here on new ones of this stretch are noted: the reading may miss them.
     this.#horizon = wanted;
@@ -235,6 +278,7 @@ export class Timers {
     try {
       end = await this.#read(from, wanted);
     } finally {
+      this.#readingFrom = undefined;
       this.#horizon = end;
       if (end < wanted) this.#window.cutOff(end);
     }
@@ -242,21 +286,22 @@ export class Timers {
 
   /** Answers up to when all that wait stand in the window. */
   async #read(from: number, end: number): Promise<number> {
-    let { rows, more } = await this.#scan(tableKeys.timersFrom(from), tableKeys.timersFrom(end));
-    if (!more) return end;
-    const first = dueOf(rows[0]!.key);
-    const last = dueOf(rows.at(-1)!.key);
-    if (first < last) return last; // some of the last millisecond may be left
-    // More are due at one and the same millisecond than the window takes: all of them, then.
-    while (more) ({ rows, more } = await this.#scan(behind(rows.at(-1)!.key), tableKeys.timersFrom(first + 1)));
-    return first + 1;
-  }
-
-  async #scan(gte: Buffer, lt: Buffer): Promise<Rows> {
-    const limits = { limit: this.#windowKeys, keysOnly: true };
-    const found = await scanRows(this.#tables, this.#core.state.overlay, { gte, lt }, limits);
-    for (const { key } of found.rows) this.#window.add({ due: dueOf(key), position: readNumber(key, POSITION_AT) });
-    return found;
+    const { state } = this.#core;
+    const lt = tableKeys.timersFrom(end);
+    let gte = tableKeys.timersFrom(from);
+    let left = this.#windowKeys - this.#window.size;
+    for (let first: number | undefined; ;) {
+      const limits = { limit: left > 0 ? Math.min(KEYS_AT_ONCE, left) : KEYS_AT_ONCE, keysOnly: true };
+      const { rows, more } = await scanRows(this.#tables, state.overlay, { gte, lt }, limits);
+      for (const { key } of rows) this.#window.add({ due: dueOf(key), position: readNumber(key, POSITION_AT) });
+      if (!more) return end;
+      left -= rows.length;
+      first ??= dueOf(rows[0]!.key);
+      const last = rows.at(-1)!.key;
+      // Some of the last millisecond may be left; more than the window takes may be due at one and the same.
+      if (left <= 0 && dueOf(last) > first) return dueOf(last);
+      gte = behind(last);
+    }
   }
 
   /** In commands as large as one may be. After a failure in between, those that were fired are found no more. */
@@ -264,30 +309,46 @@ export class Timers {
     let timers: [number, number][] = [];
     let records: Buffer[] = [];
     let bytes = 0;
-    for (let start = 0; start < due.length; start += READ_AT_ONCE) {
-      const part = due.slice(start, start + READ_AT_ONCE);
-      const found = await this.#records(part);
-      for (let i = 0; i < part.length; i++) {
+    for (let rest = due; rest.length > 0;) {
+      const found = await this.#records(rest);
+      for (let i = 0; i < found.length; i++) {
         const record = found[i];
         if (!record) continue; // fired already, taken back, or its group or topic was deleted
-        timers.push([part[i]!.due, part[i]!.position]);
+        timers.push([rest[i]!.due, rest[i]!.position]);
         records.push(this.#release(record)); // sealed anew: the row's bytes are still read by others
         bytes += record.length;
         if (bytes < LIMITS.batchBytes) continue;
         await this.#core.submit({ kind: 'fireTimers', timers, records });
         [timers, records, bytes] = [[], [], 0];
       }
+      rest = rest.slice(found.length);
     }
     if (timers.length > 0) await this.#core.submit({ kind: 'fireTimers', timers, records });
   }
 
+  /** Of the first ones, as many as may be read at once; null: there is none any more. */
   async #records(waiting: readonly Waiting[]): Promise<(Buffer | null | undefined)[]> {
     const keys = waiting.map(({ due, position }) => tableKeys.timer(due, position));
-    const fresh = keys.map((key) => this.#core.state.overlay.get(key));
-    const missing = keys.filter((_, i) => fresh[i] === undefined);
-    const stored = missing.length > 0 ? await this.#tables.getMany(missing) : [];
-    let next = 0;
-    return fresh.map((value) => (value === undefined ? stored[next++] : value));
+    const found = keys.map((key) => this.#core.state.overlay.get(key));
+    const stored = keys.filter((_, i) => found[i] === undefined);
+    const scanned = stored.length > READ_AT_ONCE ? await this.#scan(stored) : new Map<string, Buffer>();
+    const missing: number[] = [];
+    for (let i = 0; i < keys.length; i++) {
+      if (found[i] === undefined) found[i] = scanned.get(keys[i]!.toString('latin1'));
+      if (found[i] === undefined) missing.push(i);
+    }
+    // A scan may leave rows out that are there (tables.ts): what it did not bring is looked up.
+    const asked = missing.slice(0, READ_AT_ONCE);
+    const answers = asked.length > 0 ? await this.#tables.getMany(asked.map((i) => keys[i]!)) : [];
+    asked.forEach((i, at) => (found[i] = answers[at] ?? null));
+    return found.slice(0, missing[READ_AT_ONCE] ?? found.length);
+  }
+
+  /** They lie side by side, in this order: one read brings all, or the first ones. */
+  async #scan(keys: readonly Buffer[]): Promise<Map<string, Buffer>> {
+    const range = { gte: keys[0]!, lte: keys.at(-1)! };
+    const rows = await this.#tables.scan({ ...range, limit: keys.length, maxBytes: LIMITS.batchBytes });
+    return new Map(rows.map(({ key, value }) => [key.toString('latin1'), value]));
   }
 }
 

@@ -148,7 +148,7 @@ describe('a message that failed', () => {
     });
     // The second failure keeps the first origin, and has its own reason.
     await sendBack(t, [at(0, { topic: RETRIES, delayMs: 0 })]);
-    await t.clock.advance(1);
+    await t.clock.advance(5);
     await until(() => retried(t) === 2, 'the second retry');
     const third = decodeMessage((await t.poll()).messages[1]!.record);
     expect(third).toMatchObject({ attempt: 3, origin, reason: undefined });
@@ -572,7 +572,7 @@ describe('given up', () => {
     let place = at(0);
     for (const attempt of [2, 3]) {
       expect((await sendBack(t, [place]))[0]).toMatchObject({ attempt, outcome: 'RETRY' });
-      await t.clock.advance(1);
+      await t.clock.advance(5);
       await until(() => retried(t) === attempt - 1, 'the retry');
       place = at(attempt - 2, { topic: RETRIES });
     }

@@ -12,6 +12,8 @@ import { HOUR, NAME, setup, stopBrokers, turn, until, type TestBroker } from '..
 import { ManualClock } from '../support/clock';
 
 const WINDOW_KEYS = 2000;
+/** Milliseconds within which those that are due share a command. */
+const APART_MS = 5;
 
 /** The timers alone, over real tables. What they fire is noted with the time of firing. */
 class TimerBench {
@@ -111,6 +113,11 @@ describe('timers', () => {
 
   const ascending = (dues: readonly number[]) => dues.every((due, i) => i === 0 || due >= dues[i - 1]!);
 
+  const expectInTime = () => {
+    for (const { due, at } of t.fired) expect(at - due).toBeGreaterThanOrEqual(0);
+    for (const { due, at } of t.fired) expect(at - due).toBeLessThan(APART_MS);
+  };
+
   test('fire at their millisecond, in the order of their time, with their message', async () => {
     t.timers.start();
     await t.pass(0);
@@ -149,6 +156,7 @@ describe('timers', () => {
     expect(t.fired.map(({ due, at }) => [due - now, at - now])).toEqual([[500, 500]]);
     await t.pass(1500);
     expect(t.fired).toHaveLength(2);
+    await t.pass(APART_MS);
     t.add(now); // at once
     await t.pass(1);
     expect(t.fired.at(-1)!.due).toBe(now);
@@ -166,8 +174,34 @@ describe('timers', () => {
     expect(t.fired).toEqual([]);
     expect(t.timers.inMemory).toBe(1000);
     await t.pass(1001);
-    expect(t.fired.every(({ due, at }) => due === at)).toBe(true);
+    expectInTime();
     expect(t.fired).toHaveLength(1000);
+  });
+
+  test('within a few milliseconds share a command, one that is alone comes at its millisecond', async () => {
+    t.timers.start();
+    await t.pass(0);
+    t.add(...Array.from({ length: 1000 }, (_, i) => now + 1000 + i), now + 5000);
+    await t.pass(2000);
+    expect(t.fired).toHaveLength(1000);
+    expectInTime();
+    expect(t.commands).toBeLessThanOrEqual(1000 / APART_MS + 1);
+    await t.pass(3000);
+    expect(t.fired.at(-1)).toMatchObject({ due: now + 5000, at: now + 5000 });
+  });
+
+  test('are not passed over by who asks from when on they wait, while they are being read', async () => {
+    t.put(now + 5000);
+    const from: number[] = [];
+    const scan = t.tables.scan.bind(t.tables);
+    jest.spyOn(t.tables, 'scan').mockImplementation((options) => {
+      from.push(t.timers.from);
+      return scan(options);
+    });
+    await t.restart();
+    expect(from.length).toBeGreaterThan(0);
+    expect(Math.max(...from)).toBeLessThanOrEqual(now + 5000);
+    expect(t.timers.from).toBe(now + 5000);
   });
 
   describe('by the tens of thousands', () => {
@@ -198,21 +232,43 @@ describe('timers', () => {
       expect(t.fired).toEqual([]);
       expect(t.timers.inMemory).toBeGreaterThan(0);
       expect(t.timers.inMemory).toBeLessThanOrEqual(WINDOW_KEYS);
-      await t.pass(100);
       expect(read()).toBe(0);
+      await t.pass(100);
       expectAllOnce(COUNT);
     });
 
-    test('at one and the same millisecond, more than the window takes, all come', async () => {
-      t.put(now + 999);
+    test('are read many at once, and what such a reading leaves out is found by its key', async () => {
       for (let i = 0; i < COUNT; i++) t.put(now + 1000);
-      t.put(now + 1001);
+      const getMany = jest.spyOn(t.tables, 'getMany');
+      await t.restart();
+      await t.pass(1000);
+      expectAllOnce(COUNT);
+      expect(t.fired.every(({ position }, i) => i === 0 || position > t.fired[i - 1]!.position)).toBe(true);
+      expect(getMany.mock.calls.length).toBeLessThanOrEqual(1);
+      t.fired.length = 0;
+      for (let i = 0; i < COUNT; i++) t.put(now + 2000);
+      const scan = t.tables.scan.bind(t.tables);
+      // As behind a damaged block.
+      jest.spyOn(t.tables, 'scan').mockImplementation(async (options) => {
+        const rows = await scan(options);
+        return options.keysOnly ? rows : rows.filter((_, i) => i % 10 > 0);
+      });
+      await t.restart();
+      await t.pass(1000);
+      expectAllOnce(COUNT);
+      expect(getMany).toHaveBeenCalled();
+    });
+
+    test('at one and the same millisecond, more than the window takes, all come', async () => {
+      t.put(now + 990);
+      for (let i = 0; i < COUNT; i++) t.put(now + 1000);
+      t.put(now + 1010);
       await t.restart();
       await t.pass(999);
-      expect(t.dues).toEqual([now + 999]);
+      expect(t.dues).toEqual([now + 990]);
       await t.pass(1);
       expect(t.fired).toHaveLength(COUNT + 1);
-      await t.pass(1);
+      await t.pass(10);
       expectAllOnce(COUNT + 2);
     });
 
@@ -227,6 +283,32 @@ describe('timers', () => {
       await t.flush();
       await t.pass(40_000);
       expectAllOnce(COUNT + 1);
+    });
+
+    test('are read before they are needed, and a slow reading holds up none that is known', async () => {
+      for (let i = 0; i < COUNT; i++) t.put(now + 1000 + i);
+      await t.restart();
+      const scan = t.tables.scan.bind(t.tables);
+      let release = () => undefined as void;
+      const held = new Promise<void>((resolve) => (release = resolve));
+      const slow = jest.spyOn(t.tables, 'scan').mockImplementation((options) => held.then(() => scan(options)));
+      await t.pass(1000 + WINDOW_KEYS / 2 - 10);
+      expect(slow).not.toHaveBeenCalled();
+      await t.pass(WINDOW_KEYS / 2 - 10);
+      expect(slow).toHaveBeenCalledTimes(1);
+      expectInTime();
+      expect(t.timers.inMemory).toBeLessThan(20 + APART_MS);
+      const known = t.fired.length;
+      // None overtakes those that are being read.
+      t.add(t.clock.now() + 30);
+      await t.pass(100);
+      expect(t.fired.length).toBeLessThan(known + 20 + APART_MS);
+      release();
+      await t.pass(0);
+      expect(t.dues.at(-1)).toBe(t.clock.now());
+      await t.pass(COUNT);
+      expectAllOnce(COUNT + 1);
+      expect(t.fired.filter(({ due, at }) => at >= due + APART_MS).length).toBeLessThan(150);
     });
 
     test('that are added while the window is read are neither lost nor doubled', async () => {
