@@ -7,10 +7,11 @@
 import { readNumber, tableKeys } from '../../storage/keys';
 import type { Tables } from '../../storage/tables';
 import type { Clock, Timer } from '../base/clock';
-import { Heap } from '../base/heap';
 import { LIMITS } from '../base/limits';
+import type { CommandOf } from './apply';
 import type { Core } from './core';
 import { behind, scanRows } from './rows';
+import { TimerWindow, type Waiting } from './timerWindow';
 
 /** Milliseconds that the window reaches ahead when it is filled. */
 const WINDOW_MS = 60_000;
@@ -18,76 +19,24 @@ const WINDOW_MS = 60_000;
 const WINDOW_KEYS = 50_000;
 /** Keys read at once: a few milliseconds in which nothing else is done. */
 const KEYS_AT_ONCE = 4096;
-/** Messages of one command. */
+/** Messages of one command; and taken out of the window at once, so that the next ones are read while a command is written. */
 const FIRED_AT_ONCE = 512;
+const TAKEN_AT_ONCE = 8 * FIRED_AT_ONCE;
 /** Messages looked up at once: all of them may be as large as a message can be. */
 const READ_AT_ONCE = 32;
-/** Commands are at least so far apart unless they are full: each costs a sync, and a look of everybody who waits. */
+/** Commands are at least so far apart unless they are full (many are due): each costs a sync, and a look of everybody who waits. */
 const APART_MS = 5;
 /** Longest sleep: the wall clock may be set, and messages are due by it. */
 const LOOK_MS = 1000;
 /** After a failure (the disk cannot keep up) they are tried again. */
 const RETRY_MS = 500;
 
-interface Waiting {
-  readonly due: number;
-  readonly position: number;
-}
+type FireTimers = CommandOf<'fireTimers'> & { readonly timers: [number, number][]; readonly records: Buffer[] };
 
 const DUE_AT = 1;
 const POSITION_AT = 9;
 
 const dueOf = (key: Buffer): number => readNumber(key, DUE_AT);
-
-/** Waiting messages in order of their time, then of their positions; each of them once. */
-class Window {
-  readonly #heap = new Heap<Waiting>(
-    ({ due }) => due,
-    ({ position }) => position,
-  );
-  readonly #positions = new Set<number>();
-
-  get size(): number {
-    return this.#positions.size;
-  }
-
-  /** When the first one is due. */
-  get first(): number {
-    return this.#heap.first?.due ?? Infinity;
-  }
-
-  add(waiting: Waiting): void {
-    if (this.#positions.has(waiting.position)) return;
-    this.#positions.add(waiting.position);
-    this.#heap.add(waiting);
-  }
-
-  take(): Waiting | undefined {
-    const waiting = this.#heap.take();
-    if (waiting) this.#positions.delete(waiting.position);
-    return waiting;
-  }
-
-  /** Keeps the first `count`, and all that are due when the first one is; answers up to when it is whole. */
-  shrink(count: number): number {
-    const { first } = this;
-    const kept: Waiting[] = [];
-    while (kept.length < count && this.size > 0) kept.push(this.take()!);
-    const end = Math.max(this.first, first + 1);
-    for (const waiting of kept) this.add(waiting);
-    this.cutOff(end);
-    return end;
-  }
-
-  /** Forgets what is due at `end` or later. */
-  cutOff(end: number): void {
-    const kept: Waiting[] = [];
-    while (this.first < end) kept.push(this.take()!);
-    this.#heap.clear();
-    this.#positions.clear();
-    for (const waiting of kept) this.add(waiting);
-  }
-}
 
 export class Timers {
   readonly #core: Core;
@@ -98,7 +47,7 @@ export class Timers {
   /** Positions of those whose time has come, until they are visible; and of those that are being taken back. */
   readonly #firing = new Set<number>();
   readonly #withdrawn = new Set<number>();
-  readonly #window = new Window();
+  readonly #window = new TimerWindow();
   /** What is due before this time, and comes in, is added to the window. */
   #horizon = 0;
   /** While the next stretch is read: where it begins. */
@@ -235,7 +184,7 @@ export class Timers {
     const due: Waiting[] = [];
     this.#firstFiring = this.#window.first;
     const known = this.#known;
-    while (due.length < FIRED_AT_ONCE && this.#window.first <= now && this.#window.first < known) {
+    while (due.length < TAKEN_AT_ONCE && this.#window.first <= now && this.#window.first < known) {
       const waiting = this.#window.take()!;
       if (this.#withdrawn.has(waiting.position)) continue;
       this.#firing.add(waiting.position);
@@ -304,26 +253,39 @@ export class Timers {
     }
   }
 
-  /** In commands as large as one may be. After a failure in between, those that were fired are found no more. */
+  /**
+   * In commands as large as one may be, one after another; each is read while the one before it is written. After a
+   * failure in between, those that were fired are found no more.
+   */
   async #fireAll(due: readonly Waiting[]): Promise<void> {
-    let timers: [number, number][] = [];
-    let records: Buffer[] = [];
+    let command: FireTimers = { kind: 'fireTimers', timers: [], records: [] };
     let bytes = 0;
-    for (let rest = due; rest.length > 0;) {
-      const found = await this.#records(rest);
-      for (let i = 0; i < found.length; i++) {
-        const record = found[i];
-        if (!record) continue; // fired already, taken back, or its group or topic was deleted
-        timers.push([rest[i]!.due, rest[i]!.position]);
-        records.push(this.#release(record)); // sealed anew: the row's bytes are still read by others
-        bytes += record.length;
-        if (bytes < LIMITS.batchBytes) continue;
-        await this.#core.submit({ kind: 'fireTimers', timers, records });
-        [timers, records, bytes] = [[], [], 0];
+    let written: Promise<unknown> = Promise.resolve();
+    const write = async () => {
+      await written;
+      if (command.timers.length === 0) return;
+      written = this.#core.submit(command);
+      written.catch(() => undefined); // whoever waits for it is told
+      command = { kind: 'fireTimers', timers: [], records: [] };
+      bytes = 0;
+    };
+    try {
+      for (let at = 0; at < due.length;) {
+        const part = due.slice(at, at + FIRED_AT_ONCE);
+        const found = await this.#records(part);
+        for (const [i, record] of found.entries()) {
+          if (!record) continue; // fired already, taken back, or its group or topic was deleted
+          command.timers.push([part[i]!.due, part[i]!.position]);
+          command.records.push(this.#release(record)); // sealed anew: the row's bytes are still read by others
+          bytes += record.length;
+          if (bytes >= LIMITS.batchBytes || command.timers.length === FIRED_AT_ONCE) await write();
+        }
+        at += found.length;
       }
-      rest = rest.slice(found.length);
+      await write();
+    } finally {
+      await written; // also when the next ones cannot be read: until then none of these may be taken back
     }
-    if (timers.length > 0) await this.#core.submit({ kind: 'fireTimers', timers, records });
   }
 
   /** Of the first ones, as many as may be read at once; null: there is none any more. */

@@ -26,6 +26,8 @@ class TimerBench {
   /** What the next submits fail with. */
   failure: Error | undefined;
   failAfter = 0;
+  /** Until when the next submits take. */
+  held: Promise<void> = Promise.resolve();
   engine!: Engine;
   tables!: Tables;
   timers!: Timers;
@@ -47,7 +49,7 @@ class TimerBench {
   }
 
   async #fire({ timers, records }: CommandOf<'fireTimers'>): Promise<void> {
-    await Promise.resolve();
+    await this.held;
     if (this.failure && this.failAfter-- <= 0) throw this.failure;
     this.commands++;
     this.largest = Math.max(
@@ -330,6 +332,30 @@ describe('timers', () => {
       expect(t.dues.filter((due) => due !== now + 5000)).toHaveLength((added / 3) * 2);
       expect(t.fired.every(({ due, at }) => at === due)).toBe(true);
     });
+  });
+
+  test('are read while those before them are written; until that is done none of these can be taken back', async () => {
+    for (let i = 0; i < 2000; i++) t.put(now + 1000);
+    await t.restart();
+    let release = () => undefined as void;
+    t.held = new Promise<void>((resolve) => (release = resolve));
+    const scan = t.tables.scan.bind(t.tables);
+    let scans = 0;
+    jest.spyOn(t.tables, 'scan').mockImplementation((options) => {
+      if (scans++ > 0) throw new Error('cannot be read');
+      return scan(options);
+    });
+    await t.pass(1000);
+    expect(scans).toBe(2);
+    const work = jest.fn(() => Promise.resolve(true));
+    expect(await t.timers.withdraw(now + 1000, positionOf(1, 1), work)).toBe(false);
+    expect(work).not.toHaveBeenCalled();
+    release();
+    jest.restoreAllMocks();
+    await t.pass(0);
+    await t.pass(1000);
+    expect(t.fired).toHaveLength(2000);
+    expect(new Set(t.fired.map(({ position }) => position)).size).toBe(2000);
   });
 
   test('with large messages come in commands that fit, read in part', async () => {
