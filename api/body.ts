@@ -14,9 +14,11 @@ const BODY_LIMITS: Readonly<Record<string, number>> = {
   sendMessages: LIMITS.sendRequestBytes,
   prepareTransaction: LIMITS.sendRequestBytes,
   registerBroker: LIMITS.registrationBytes,
+  installDefinitions: LIMITS.registrationBytes,
   sendBack: LIMITS.bulkRequestBytes,
   ackMessages: LIMITS.bulkRequestBytes,
   nackMessages: LIMITS.bulkRequestBytes,
+  giveBackReceipts: LIMITS.bulkRequestBytes,
   extendReceipts: LIMITS.bulkRequestBytes,
   endTransactions: LIMITS.bulkRequestBytes,
 };

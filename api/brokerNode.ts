@@ -11,44 +11,47 @@ import { createRegistry, requestTimes, type Registry } from '../src/base/metrics
 import { Broker } from '../src/broker/broker';
 import { meterBroker } from '../src/broker/meter';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
+import { Reconciler } from '../src/cluster/reconciler';
 import { Registrar } from '../src/cluster/registration';
+import { Fleet } from '../src/cluster/fleet';
 import { Routes } from '../src/cluster/routes';
+import { Spread } from '../src/cluster/spread';
 import type { BrokerOptions } from '../src/config';
 import type { TopicRegistration } from '../src/nameserver/route';
 import { FolderDiskSpace } from '../storage/diskSpace';
 import { openFolder, type Folder } from '../storage/folder';
 import { openRocksdb } from '../storage/rocksdbEngine';
 import { createApp } from './app';
+import { BrokerClients } from './client/brokerClient';
+import { DefinitionClient } from './client/definitionClient';
 import { WebhookCaller } from './client/webhook';
 import type { Contract } from './contract';
+import { Front } from './front/front';
+import { residence } from './front/residence';
+import { routed } from './front/routing';
+import { wideHandlers } from './front/wide';
+import { FRONT_TAGS } from './gatewayNode';
 import { clusterHandlers, metaHandlers } from './handlers/cluster';
 import { consumerHandlers } from './handlers/consumers';
 import { deadLetterHandlers } from './handlers/deadLetters';
+import { definitionHandlers } from './handlers/definitions';
 import { filterTestHandlers } from './handlers/filterTests';
 import { groupHandlers } from './handlers/groups';
 import { healthHandlers, type HealthCheck } from './handlers/health';
 import { leaseHandlers } from './handlers/leases';
 import { messageHandlers } from './handlers/messages';
 import { offsetHandlers } from './handlers/offsets';
+import { readinessHandlers } from './handlers/readiness';
 import { retryHandlers } from './handlers/retries';
 import { scheduleHandlers } from './handlers/schedule';
 import { tagHandlers } from './handlers/tags';
 import { topicHandlers } from './handlers/topics';
 import { transactionHandlers } from './handlers/transactions';
 import { MessageWriter } from './messageJson';
+import type { Handlers } from './operation';
 import { HttpServer } from './server';
 
-export const BROKER_TAGS = [
-  'Meta',
-  'Topics',
-  'Messages',
-  'Transactions',
-  'Groups',
-  'Leases',
-  'Offsets',
-  'Cluster',
-  'Health',
-] as const;
+export const BROKER_TAGS = [...FRONT_TAGS, 'Peers'] as const;
 
 export interface BrokerNodeOptions {
   readonly clock: Clock;
@@ -64,6 +67,16 @@ export interface BrokerNodeOptions {
   readonly onFatal: (error: unknown) => void;
 }
 
+/** What the broker's own handlers work with. */
+interface Locals {
+  readonly broker: Broker;
+  readonly registrar: Registrar;
+  readonly server: HttpServer;
+  readonly routes: Routes;
+  readonly fleet: Fleet;
+  readonly spread: Spread;
+}
+
 export class BrokerNode implements Service {
   readonly #options: BrokerNodeOptions;
   readonly #registry: Registry = createRegistry();
@@ -72,6 +85,10 @@ export class BrokerNode implements Service {
   #server: HttpServer | undefined;
   #registrar: Registrar | undefined;
   #webhooks: WebhookCaller | undefined;
+  #clients: BrokerClients | undefined;
+  #spread: Spread | undefined;
+  #reconciler: Reconciler | undefined;
+  #fleet: Fleet | undefined;
   #draining = false;
   #stopped: Promise<void> | undefined;
 
@@ -86,6 +103,10 @@ export class BrokerNode implements Service {
 
   get registrar(): Registrar {
     return this.#registrar!;
+  }
+
+  get reconciler(): Reconciler {
+    return this.#reconciler!;
   }
 
   get broker(): Broker {
@@ -111,8 +132,12 @@ export class BrokerNode implements Service {
     this.#registrar = this.#newRegistrar(this.#broker);
     this.#server.serve(this.#newApp(this.#broker, this.#registrar, this.#server));
     await this.#broker.start();
+    // Nobody is to be sent to what was deleted or changed while this broker was away.
+    await this.#reconciler!.start();
     await this.#registrar.start();
     await this.#registrar.acknowledged();
+    // Who lives was asked before this broker was one of them.
+    this.#fleet!.doubt();
   }
 
   #newServer(): HttpServer {
@@ -183,36 +208,30 @@ export class BrokerNode implements Service {
 
   #newApp(broker: Broker, registrar: Registrar, server: HttpServer) {
     const { config, clock, chance, log, contract } = this.#options;
+    const routes = new Routes({ clock, nameservers: this.#options.nameservers });
+    const fleet = (this.#fleet = new Fleet({ clock, routes, freshMs: config.routeRefreshMs }));
+    const clients = (this.#clients = new BrokerClients({
+      clock,
+      contract,
+      secret: config.clusterSecret,
+      from: config.name,
+    }));
+    const peers = new DefinitionClient(fleet, clients);
+    const definitions = () => broker.rooms.definitions;
+    const spread = (this.#spread = new Spread({ clock, peers, definitions }));
+    this.#reconciler = new Reconciler({ clock, log, name: broker.name, fleet, peers, definitions });
+    const local = this.#localHandlers({ broker, registrar, server, routes, fleet, spread });
+    const here = { name: broker.name, handlers: local };
+    const nameservers = () => registrar.status().map(({ lastError: _, ...status }) => status);
+    const front = new Front({ clock, chance, contract, fleet, clients, here, nameservers });
     return createApp({
       contract,
       tags: BROKER_TAGS,
       clusterSecret: config.clusterSecret,
       handlers: {
         ...metaHandlers,
-        ...topicHandlers({
-          broker,
-          defaultQueues: config.defaultQueues,
-          registered: () => registrar.acknowledged(),
-          routes: new Routes({ clock, nameservers: this.#options.nameservers }),
-        }),
-        ...tagHandlers({ broker }),
-        ...messageHandlers({ broker }),
-        ...scheduleHandlers({ broker }),
-        ...transactionHandlers({ broker, chance }),
-        ...groupHandlers({ broker }),
-        ...consumerHandlers({ broker }),
-        ...offsetHandlers({ broker }),
-        ...leaseHandlers({ broker }),
-        ...retryHandlers({ broker }),
-        ...deadLetterHandlers({ broker }),
-        ...filterTestHandlers({ broker }),
-        ...clusterHandlers({
-          broker,
-          brokerId: config.brokerId,
-          connections: () => server.connections,
-          registered: () => registrar.acknowledged(),
-          nameservers: () => registrar.status(),
-        }),
+        ...local,
+        ...routed(wideHandlers(front, config), fleet, { ...here, ...residence(broker) }),
         ...healthHandlers({ checks: () => this.#checks(broker, registrar), registry: this.#registry }),
       },
       clock,
@@ -222,6 +241,35 @@ export class BrokerNode implements Service {
       ready: () => broker.ready,
       onFinish: requestTimes(this.#registry),
     });
+  }
+
+  /** The operations as this broker alone answers them. */
+  #localHandlers({ broker, registrar, server, routes, fleet, spread }: Locals): Handlers {
+    const { config, chance } = this.#options;
+    const registered = () => registrar.acknowledged();
+    return {
+      ...topicHandlers({ broker, defaultQueues: config.defaultQueues, registered, routes, fleet, spread }),
+      ...tagHandlers({ broker, spread }),
+      ...messageHandlers({ broker }),
+      ...scheduleHandlers({ broker }),
+      ...transactionHandlers({ broker, chance, fleet, spread }),
+      ...groupHandlers({ broker, spread }),
+      ...consumerHandlers({ broker, spread }),
+      ...offsetHandlers({ broker }),
+      ...leaseHandlers({ broker }),
+      ...retryHandlers({ broker }),
+      ...deadLetterHandlers({ broker }),
+      ...filterTestHandlers({ broker }),
+      ...readinessHandlers({ broker }),
+      ...definitionHandlers({ broker, registered }),
+      ...clusterHandlers({
+        broker,
+        brokerId: config.brokerId,
+        connections: () => server.connections,
+        registered,
+        nameservers: () => registrar.status(),
+      }),
+    };
   }
 
   #checks(broker: Broker, registrar: Registrar): HealthCheck[] {
@@ -257,8 +305,11 @@ export class BrokerNode implements Service {
   async #stop(): Promise<void> {
     this.#draining = true;
     await this.#registrar?.stop();
+    this.#spread?.stop();
+    await this.#reconciler?.stop();
     this.#broker?.lot.close();
     await this.#server?.stop();
+    await this.#clients?.close();
     await this.#webhooks?.close();
     await this.#broker?.stop();
     await this.#folder?.close();

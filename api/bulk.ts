@@ -2,7 +2,7 @@
  * The answer to many items at once (api.md, rule 9): all well → 200; every item failed with one code → that code's
  * status as a problem that carries the results; anything else → 207. Results stand in the order of the request.
  */
-import { CODES, type GantryError } from '../src/base/errors';
+import type { GantryError } from '../src/base/errors';
 import type { Answer } from './operation';
 import { PROBLEM_TYPE, problemOf, retryAfterSeconds, type Problem } from './problem';
 
@@ -43,7 +43,7 @@ export function bulkAnswer(
     type,
     title,
     status,
-    detail: results.length === 1 ? detail : `All ${results.length} items failed: ${CODES[code].title}`,
+    detail: results.length === 1 ? detail : `All ${results.length} items failed: ${title}`,
     instance: call.instance,
     code,
     retryable: results.every((item) => item.error?.retryable === true),

@@ -66,13 +66,11 @@ export class Contract {
     return [...this.operations.values()].filter((operation) => operation.tags.some((tag) => tags.includes(tag)));
   }
 
-  /** The document such a process shows: its operations without the internal ones; components are left whole. */
+  /** The document such a process shows: its operations without the internal ones, and their tags; components are left whole. */
   served(tags: readonly string[]): Node {
-    const shown = new Set(
-      this.of(tags)
-        .filter((operation) => !operation.internal)
-        .map((operation) => operation.id),
-    );
+    const operations = this.of(tags).filter((operation) => !operation.internal);
+    const shown = new Set(operations.map((operation) => operation.id));
+    const used = new Set(operations.flatMap((operation) => operation.tags));
     const paths: Record<string, Node> = {};
     for (const [path, item] of Object.entries(this.document['paths'] as Node)) {
       const kept = Object.entries(item as Node).filter(
@@ -83,7 +81,7 @@ export class Contract {
     const named = this.document['tags'];
     return {
       ...this.document,
-      ...(Array.isArray(named) && { tags: (named as Node[]).filter((tag) => tags.includes(tag['name'] as string)) }),
+      ...(Array.isArray(named) && { tags: (named as Node[]).filter((tag) => used.has(tag['name'] as string)) }),
       paths,
     };
   }

@@ -58,12 +58,22 @@ export interface Request<Op extends OperationId> {
   readonly bodyBytes: Buffer;
 }
 
+/** Marks a call that one part of the cluster makes to another for a client; its value is the caller's name. */
+export const HOP_HEADER = 'x-gantry-hop';
+
 /** Why the signal of a call is aborted. */
 export class ClientGone extends Error {
   constructor() {
     super('the client went away');
     this.name = 'ClientGone';
   }
+}
+
+/** What a call that is made for another one has of its own. */
+export interface Derived {
+  /** Aborted when the answer is no longer wanted; the client's own, if absent. */
+  readonly signal?: AbortSignal;
+  readonly contentType?: string | undefined;
 }
 
 /** One call. */
@@ -78,6 +88,7 @@ export class Call<Op extends OperationId> implements Request<Op> {
   readonly operation: Operation;
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
+  readonly #derived: Derived | undefined;
   #abort: AbortController | undefined;
 
   constructor(
@@ -86,7 +97,9 @@ export class Call<Op extends OperationId> implements Request<Op> {
     requestId: string,
     req: IncomingMessage,
     res: ServerResponse,
+    derived?: Derived,
   ) {
+    this.#derived = derived;
     this.operation = operation;
     this.path = request.path;
     this.query = request.query;
@@ -103,9 +116,19 @@ export class Call<Op extends OperationId> implements Request<Op> {
     return { req: this.req, res: this.res };
   }
 
+  /** The same client asks for something else, or for a part of it. */
+  derive<Other extends OperationId>(operation: Operation, request: Request<Other>, derived: Derived): Call<Other> {
+    return new Call(operation, request, this.requestId, this.req, this.res, derived);
+  }
+
   /** The Content-Type as it was sent. */
   get contentType(): string | undefined {
-    return this.req.headers['content-type'];
+    return this.#derived ? this.#derived.contentType : this.req.headers['content-type'];
+  }
+
+  /** Made by another part of the cluster, for somebody else: answered from here alone and not passed on again. */
+  get isHop(): boolean {
+    return this.req.headers[HOP_HEADER] !== undefined && this.#derived === undefined;
   }
 
   /** The path of the request without its query: a problem's `instance`. */
@@ -115,6 +138,7 @@ export class Call<Op extends OperationId> implements Request<Op> {
 
   /** Aborted when the client goes away before it has its answer. Made when first asked for: most calls never need it. */
   get signal(): AbortSignal {
+    if (this.#derived?.signal) return this.#derived.signal;
     if (!this.#abort) {
       const abort = (this.#abort = new AbortController());
       if (this.gone) abort.abort(new ClientGone());
@@ -125,7 +149,7 @@ export class Call<Op extends OperationId> implements Request<Op> {
 
   /** The client went away: nobody reads the answer. */
   get gone(): boolean {
-    return this.res.destroyed || this.req.socket.destroyed;
+    return this.res.destroyed || this.req.socket.destroyed || this.#derived?.signal?.aborted === true;
   }
 }
 

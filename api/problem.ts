@@ -67,6 +67,8 @@ export const STATUS: Readonly<Record<Code, number>> = {
   QUEUE_READ_ONLY: 503,
   DISK_FULL: 503,
   NOT_MASTER: 503,
+  NOT_HOME: 503,
+  QUEUE_ELSEWHERE: 503,
   OUTCOME_UNKNOWN: 504,
   INTERNAL_ERROR: 500,
 };

@@ -34,6 +34,11 @@ export interface BrokerConfig extends OptionsOf<'broker'> {
   readonly role: 'broker';
 }
 
+/** A front without a broker. */
+export interface GatewayConfig extends OptionsOf<'gateway'> {
+  readonly role: 'gateway';
+}
+
 export type { Role } from './config/option';
 
 /** What the command line asks for. `text` is complete and ends in a line break. */
@@ -44,6 +49,7 @@ export type ParsedCommand =
   | { readonly command: 'run'; readonly role: 'standalone'; readonly config: StandaloneConfig }
   | { readonly command: 'run'; readonly role: 'nameserver'; readonly config: NameserverConfig }
   | { readonly command: 'run'; readonly role: 'broker'; readonly config: BrokerConfig }
+  | { readonly command: 'run'; readonly role: 'gateway'; readonly config: GatewayConfig }
   | { readonly command: 'refused'; readonly text: string };
 
 const COMMANDS = ['config', 'help', 'version'] as const;

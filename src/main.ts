@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { resolve } from 'node:path';
 import { BrokerNode } from '../api/brokerNode';
+import { GatewayNode } from '../api/gatewayNode';
 import { NameserverClient } from '../api/client/nameserverClient';
 import { Contract } from '../api/contract';
 import { NameserverNode } from '../api/nameserverNode';
@@ -24,6 +25,7 @@ import {
   parseConfig,
   type BrokerConfig,
   type BrokerOptions,
+  type GatewayConfig,
   type NameserverConfig,
   type NameserverOptions,
   type StandaloneConfig,
@@ -65,7 +67,7 @@ function main(): void {
   }
 }
 
-async function run(config: StandaloneConfig | NameserverConfig | BrokerConfig): Promise<void> {
+async function run(config: StandaloneConfig | NameserverConfig | BrokerConfig | GatewayConfig): Promise<void> {
   const log = createLog(config.logLevel);
   const shared: Shared = { clock: systemClock, chance: systemChance, log, contract: Contract.load() };
   const nodes: Node[] = [];
@@ -74,17 +76,27 @@ async function run(config: StandaloneConfig | NameserverConfig | BrokerConfig): 
   stopOnSignals(nodes, config.drainMs, log);
   try {
     if (config.role === 'nameserver') await runNameserver(shared, config, nodes);
-    else if (config.role === 'broker')
-      await runBroker(
-        shared,
-        config,
-        config.nameservers.map((url) => new NameserverClient(url, config.clusterSecret)),
-        nodes,
-      );
+    else if (config.role === 'broker') await runBroker(shared, config, nameserversOf(config), nodes);
+    else if (config.role === 'gateway') await runGateway(shared, config, nodes);
     else await runStandalone(shared, config, nodes);
   } catch (error) {
     await refuseToStart(error, nodes);
   }
+}
+
+const nameserversOf = ({ nameservers, clusterSecret }: BrokerConfig | GatewayConfig): NameserverClient[] =>
+  nameservers.map((url) => new NameserverClient(url, clusterSecret));
+
+async function runGateway(shared: Shared, config: GatewayConfig, nodes: Node[]): Promise<void> {
+  const node = new GatewayNode({ ...shared, config, nameservers: nameserversOf(config) });
+  nodes.push(node);
+  await node.start();
+  say([
+    `Gantry ${VERSION}, gateway`,
+    `  API         http://${config.host}:${node.port}/v1`,
+    `  Swagger UI  http://${config.host}:${node.port}/docs`,
+    `  NameServer  ${config.nameservers.join(', ')}`,
+  ]);
 }
 
 async function runNameserver(shared: Shared, config: NameserverConfig, nodes: Node[]): Promise<void> {

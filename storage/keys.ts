@@ -13,6 +13,7 @@
  *   'm' name                                      JSON: single facts (identity, marks)
  *   't' topic(6)                                  JSON: topic record
  *   'x' name                                      JSON: tombstone of a deleted topic
+ *   'G' name                                      JSON: tombstone of a deleted group
  *   'g' group(6)                                  JSON: consumer group record
  *   'o' group(6) topic(6) queue(2)                offset(8): committed, the next offset to read
  *   'D' topic(6) tag                              JSON: declared tag
@@ -140,6 +141,7 @@ export const tableKeys = {
   fact: (name: string) => named('m', name),
   topic: (topic: number) => owned('t', topic, 0),
   tombstone: (name: string) => named('x', name),
+  groupTombstone: (name: string) => named('G', name),
   group: (group: number) => owned('g', group, 0),
   offset: (group: number, topic: number, queueId: number) => groupQueueKey('o', group, topic, queueId),
   owner: (group: number, topic: number, queueId: number) => groupQueueKey('O', group, topic, queueId),

@@ -71,6 +71,8 @@ describe('nothing is set', () => {
     defaultQueues: 8,
     maxParkedPolls: LIMITS.parkedPolls,
     maxConnections: LIMITS.connections,
+    routeRefreshMs: 30_000,
+    sendBackoff: ['550:2000', '1800:5000', '3000:6000', '5000:10000', '15000:30000'],
     tailBytes: LIMITS.tailBytes,
     webhookNetworks: 'public',
     clusterSecret: undefined,
@@ -158,6 +160,7 @@ describe('who wins', () => {
       tailBytes: '2097152',
       webhookNetworks: 'any',
       clusterSecret: 'a-secret-of-sixteen',
+      sendBackoff: '200:1000',
     };
     const text = other[key] ?? '77';
     const role = optionOf(key).roles[0];
@@ -291,16 +294,16 @@ describe('refused', () => {
     ['--config a --config b', '--config: given twice, "a" and "b"'],
     [
       'brokr',
-      '"brokr": unknown command or role (did you mean broker?), expected one of standalone, nameserver, broker, config, help, version',
+      '"brokr": unknown command or role (did you mean broker?), expected one of standalone, nameserver, broker, gateway, config, help, version',
     ],
-    ['config gateway', '"gateway": unknown role, expected one of standalone, nameserver, broker'],
+    ['config coordinator', '"coordinator": unknown role, expected one of standalone, nameserver, broker, gateway'],
     ['broker extra', '"extra": unexpected, one role at most is expected'],
   ])('%s', (line, problem) => {
     expect(problems(line, {}, { a: '' })).toEqual([problem]);
   });
 
   test.each([
-    ['--nameservers http://a:1', '--nameservers: "http://a:1" is not for role standalone, only for broker'],
+    ['--nameservers http://a:1', '--nameservers: "http://a:1" is not for role standalone, only for broker and gateway'],
     ['broker --nameserver-port 1', '--nameserver-port: "1" is not for role broker, only for standalone'],
     ['nameserver --data d', '--data: "d" is not for role nameserver, only for standalone and broker'],
     ['config nameserver --flush sync', '--flush: "sync" is not for role nameserver, only for standalone and broker'],
@@ -318,6 +321,10 @@ describe('refused', () => {
     [
       '--tail-bytes 1KiB',
       '"1KiB" is not allowed, expected a whole number of bytes from 1048576 to 68719476736, or one with a unit such as 64MiB (KiB, MiB, GiB)',
+    ],
+    [
+      '--send-backoff 550',
+      '"550" is not allowed, expected any number of values, separated by commas, each two whole numbers of milliseconds up to 3600000, such as 550:2000 (answers from 550 ms on, 2000 ms)',
     ],
     ['--disk-refuse-ratio 75', '"75" is not allowed, expected a number from 0.01 to 0.99'],
     ['--log-level loud', '"loud" is not allowed, expected one of fatal, error, warn, info, debug, silent'],
@@ -545,7 +552,7 @@ describe('gantry help', () => {
 
   test('for a role that does not exist is refused', () => {
     expect(problems('help brokr')).toEqual([
-      '"brokr": unknown role (did you mean broker?), expected one of standalone, nameserver, broker',
+      '"brokr": unknown role (did you mean broker?), expected one of standalone, nameserver, broker, gateway',
     ]);
   });
 });

@@ -282,10 +282,11 @@ export interface paths {
         };
         /**
          * Find messages by key or tag
-         * @description Lists the messages of the topic that have a key, or a tag, within a stretch of time: the oldest first, a page
-         *     at a time. Say exactly one of `key` and `tag`. A page without `cursor` is the last; one with it may be short,
-         *     or empty: a call answers at most 4 MiB of messages (but always one, if there is one) and looks at 10,000
-         *     messages of the topic, so that a rare tag takes several calls. Keys are indexed, tags are gone through.
+         * @description Lists the messages of the topic that have a key, or a tag, within a stretch of time: broker by broker, each
+         *     one's oldest first, a page at a time. Say exactly one of `key` and `tag`. A page without `cursor` is the last;
+         *     one with it may be short, or empty: a broker answers at most 4 MiB of messages (but always one, if there is
+         *     one) and looks at 10,000 messages of the topic, so that a rare tag takes several calls. Keys are indexed, tags
+         *     are gone through. Brokers that could not be asked are named in `unavailable`.
          *
          *     A message is found as soon as its send is answered, and as long as it is kept. With a topic of a group
          *     (`~RETRY~group`, `~DLQ~group`) `key` is refused: look in the topic that the message was sent to. HEAD is not
@@ -308,6 +309,10 @@ export interface paths {
          *     A message with `delayMs`, `deliverAt` or `delayLevel` waits, at most 40 days, and takes its place in a
          *     queue when its time has come, never before: until then its result has `deliverTimestamp` instead of
          *     `queueId`, `queueOffset` and `offsetMessageId`. A time that is past is now. It needs a DELAY or MIXED topic.
+         *
+         *     A topic of several brokers takes each request at the next broker in turn, at another one when that surely did
+         *     not store it, within 10 s in all. A request with an Idempotency-Key goes to the broker that the key leads to,
+         *     a messageGroup or a `queue` to its own, and nowhere else: when that broker is away it is 503.
          *
          *     If all messages were stored, the answer is 200; if each failed with the same code, it is that problem
          *     with `results`; else 207, and each entry says what became of it. 503 means that nothing was stored. 504
@@ -336,7 +341,7 @@ export interface paths {
         };
         /**
          * List messages that wait
-         * @description Lists the messages that are to be visible later, the next one first, a page at a time. A page without `cursor` is the last. Changes nothing. HEAD is not allowed.
+         * @description Lists the messages that are to be visible later, broker by broker, each one's next first, a page at a time. A page without `cursor` is the last; brokers that could not be asked are named in `unavailable`. Changes nothing. HEAD is not allowed.
          */
         get: operations["listScheduled"];
         put?: never;
@@ -521,7 +526,7 @@ export interface paths {
         };
         /**
          * List open transactions
-         * @description Lists the transactions that nobody has decided, in the order of their preparation, a page at a time. A page without `cursor` is the last. PARKED are those whose producers did not answer often enough.
+         * @description Lists the transactions that nobody has decided, broker by broker in the order of their preparation, a page at a time. A page without `cursor` is the last; brokers that could not be asked are named in `unavailable`. PARKED are those whose producers did not answer often enough.
          */
         get: operations["listTransactions"];
         put?: never;
@@ -821,6 +826,9 @@ export interface paths {
          *     What was given back with sendBack comes with the rest once it is due: its topic is `%RETRY%group`, its
          *     `attempt` is over 1, and `origin` says where it was first. A queue that is to go to another consumer is
          *     named in `revoking`: nothing new is given from it, and it goes when what was handed out is committed.
+         *
+         *     Queues on several brokers are waited for on all of them at once. A broker that cannot be asked, or does not
+         *     know the consumer, holds up nobody and is named in `unavailable`: join again, and its messages come.
          */
         get: operations["pollMessages"];
         put?: never;
@@ -890,7 +898,8 @@ export interface paths {
          *     (nackMessages) when it failed, or ask for more time (extendReceipts). What none of this happened to in time is
          *     handed out again, with `attempt` one higher; after 1 + maxAttempts deliveries it is a dead letter.
          *
-         *     It waits until `min` messages are there, `max` or `maxBytes` is reached, or `waitMs` is over. An empty answer
+         *     It waits until `min` messages are there, `max` or `maxBytes` is reached, or `waitMs` is over; on several brokers
+         *     it does not wait with some of them in hand, since their leases run, and answers what there is. An empty answer
          *     gives a `reason`. If the answer cannot be written, because the client went away, its messages come back at
          *     once and the attempt does not count; for an answer that was written and still lost, repeat the call with the same
          *     `attemptId`.
@@ -999,7 +1008,7 @@ export interface paths {
         };
         /**
          * List dead letters
-         * @description Lists the messages that the group gave up, the oldest first, a page at a time. A page without `cursor` is the last. They are kept for 14 days. Changes nothing. HEAD is not allowed.
+         * @description Lists the messages that the group gave up, broker after broker and on each the oldest first, a page at a time. A page without `cursor` is the last. They are kept for 14 days. Changes nothing. HEAD is not allowed.
          */
         get: operations["listDeadLetters"];
         put?: never;
@@ -1152,6 +1161,108 @@ export interface paths {
          */
         put: operations["setBrokerPermission"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/peer/groups/{group}/readiness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Wait for something to receive
+         * @description Waits until this broker has something that the group could receive, and hands out nothing. Who waits on several brokers then receives from the one that is ready.
+         */
+        get: operations["awaitMessages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/peer/groups/{group}/give-backs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give back what nobody got
+         * @description Ends leases whose handles reached nobody, because the client was gone. The messages come back at once, and the attempt does not count. Handles that are none of this broker's are passed over.
+         */
+        post: operations["giveBackReceipts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/peer/producer-groups/{producerGroup}/readiness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Wait for something to be decided
+         * @description Waits until this broker has a transaction that the producer group is to be asked about, and asks nothing.
+         */
+        get: operations["awaitTransactionChecks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/peer/definitions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What this broker knows of what brokers share
+         * @description Topics with their declared tags, then groups, then producer groups, each by name; what was deleted stands before what was created since. A broker that was away learns by it what was decided meanwhile.
+         */
+        get: operations["listDefinitions"];
+        put?: never;
+        /**
+         * Take over what another broker has decided
+         * @description Called by the broker that decides about a topic, a group or a producer group, when something changed. What is older than what is known, or does not concern this broker, changes nothing and is OK, too; so repeating it, in any order, is harmless. Answers when the change is in the routes.
+         */
+        post: operations["installDefinitions"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1400,6 +1511,8 @@ export interface components {
             requested?: components["schemas"]["Subscription"];
             /** @description With ALREADY_RESOLVED: what was decided, COMMIT or ROLLBACK. */
             resolution?: string;
+            /** @description With NOT_HOME: the broker that decides. */
+            home?: string;
             /** @description Groups that read the topic (IN_USE). */
             groups?: string[];
             /** @description Live members of the group, at most 100 (IN_USE). */
@@ -1506,7 +1619,9 @@ export interface components {
             tagPolicy?: "OPEN" | "DECLARED";
             /** @description What the topic is for, in words for people. */
             description?: string;
-            /** @description Needed to grow a FIFO topic: its messageGroups may move to other queues, so that a later message may be read before an earlier one. Not stored. */
+            /** @description Brokers that get queues of the topic, too, beside those that have some; none is ever taken away. */
+            brokers?: string[];
+            /** @description Needed to change how many queues of a FIFO or MIXED topic take messages, or to spread it: its messageGroups may move to other queues, so that a later message may be read before an earlier one. Not stored. */
             allowReorder?: boolean;
         };
         /** @description A topic as it is configured. */
@@ -1550,6 +1665,8 @@ export interface components {
              * @description When the topic was last changed, in milliseconds since 1970.
              */
             updatedTimestamp: number;
+            /** @description In the answer to a change only: brokers that could not be told yet. They follow when they can be reached. */
+            unavailable?: string[];
         };
         /** @description One queue of a topic. */
         Partition: {
@@ -1572,6 +1689,103 @@ export interface components {
         DeleteTopicResult: {
             /** @description One entry per broker. */
             results: components["schemas"]["BrokerResult"][];
+        };
+        /** @description One page of what a broker knows. */
+        DefinitionList: {
+            /** @description Of all that the broker knows; another one after each change. */
+            digest: string;
+            /** @description The definitions of this page. */
+            definitions: components["schemas"]["KnownDefinition"][];
+            /** @description For the next page; absent at the end. */
+            cursor?: string;
+        };
+        /** @description Something that brokers share, as one of them knows it. */
+        KnownDefinition: {
+            /** @description What it is about: TOPIC, GROUP or PRODUCER_GROUP. */
+            kind: string;
+            /** @description Its name. */
+            name: string;
+            /** @description Id of the creation; a producer group has none. */
+            id?: string;
+            /**
+             * Format: int32
+             * @description Rises with every change.
+             */
+            version: number;
+            /**
+             * Format: int64
+             * @description When it was deleted, in milliseconds since 1970; then there is no record.
+             */
+            deletedAt?: number;
+            /** @description Of a deletion, ids of earlier creations of that name that were deleted, too. */
+            formerIds?: string[];
+            /**
+             * Format: int64
+             * @description Of a producer group, when it was changed; of equal versions the later one counts.
+             */
+            updatedAt?: number;
+            /** @description Its settings, as brokers keep them. */
+            record?: {
+                [key: string]: unknown;
+            };
+            /** @description Of a topic, its declared tags. */
+            tags?: {
+                [key: string]: unknown;
+            }[];
+        };
+        /** @description What was decided. */
+        InstallDefinitionsRequest: {
+            /** @description In the order in which they are taken over; a group stands behind the topics that it reads. */
+            definitions: components["schemas"]["Definition"][];
+        };
+        /** @description Something that brokers share, as the broker that decides about it says it. */
+        Definition: {
+            /**
+             * @description What it is about: TOPIC, GROUP or PRODUCER_GROUP.
+             * @enum {string}
+             */
+            kind: "TOPIC" | "GROUP" | "PRODUCER_GROUP";
+            /** @description Its name. */
+            name: string;
+            /** @description Id of the creation; a producer group has none. */
+            id?: string;
+            /**
+             * Format: int32
+             * @description Rises with every change.
+             */
+            version: number;
+            /**
+             * Format: int64
+             * @description When it was deleted, in milliseconds since 1970; then there is no record.
+             */
+            deletedAt?: number;
+            /** @description Of a deletion, ids of earlier creations of that name that were deleted, too. */
+            formerIds?: string[];
+            /**
+             * Format: int64
+             * @description Of a producer group, when it was changed; of equal versions the later one counts.
+             */
+            updatedAt?: number;
+            /** @description Its settings, as brokers keep them. */
+            record?: {
+                [key: string]: unknown;
+            };
+            /** @description Of a topic, its declared tags. */
+            tags?: {
+                [key: string]: unknown;
+            }[];
+        };
+        /** @description What became of each definition, in the order of the request. */
+        InstallDefinitionsResult: {
+            /** @description One entry per definition. */
+            results: components["schemas"]["Installed"][];
+        };
+        /** @description What became of one definition. */
+        Installed: {
+            /** @description OK or FAILED. */
+            status: string;
+            /** @description Why it was refused; present exactly with FAILED. */
+            error?: components["schemas"]["Problem"];
         };
         /** @description How a change went on one broker. */
         BrokerResult: {
@@ -1712,6 +1926,8 @@ export interface components {
              * @description When the declaration was last changed, in milliseconds since 1970.
              */
             updatedTimestamp: number;
+            /** @description In the answer to a change only: brokers that could not be told yet. They follow when they can be reached. */
+            unavailable?: string[];
         };
         /** @description A tag that messages carried. */
         SeenTag: {
@@ -2007,10 +2223,12 @@ export interface components {
         };
         /** @description One page of transactions that nobody has decided. */
         TransactionList: {
-            /** @description In the order of their preparation. */
+            /** @description By broker, in the order of their preparation. */
             transactions: components["schemas"]["Transaction"][];
             /** @description Where to go on; absent on the last page. */
             cursor?: string;
+            /** @description Brokers that could not be asked; their transactions are missing. */
+            unavailable?: string[];
         };
         /** @description A message that is prepared; it has no place in a queue yet. */
         PreparedMessage: {
@@ -2129,6 +2347,8 @@ export interface components {
              * @description When it was changed last, in milliseconds since 1970.
              */
             updatedTimestamp: number;
+            /** @description In the answer to a change only: brokers that could not be told yet. They follow when they can be reached. */
+            unavailable?: string[];
         };
         /** @description Where it is asked while nobody polls. */
         WebhookView: {
@@ -2154,10 +2374,12 @@ export interface components {
         };
         /** @description One page of messages that wait. */
         ScheduledList: {
-            /** @description The next one first. */
+            /** @description By broker, the next one first. */
             scheduled: components["schemas"]["ScheduledMessage"][];
             /** @description Where to go on; absent on the last page. */
             cursor?: string;
+            /** @description Brokers that could not be asked; their messages are missing. */
+            unavailable?: string[];
         };
         /** @description A message that waits for its time; it has no place in a queue yet. */
         ScheduledMessage: {
@@ -2282,7 +2504,7 @@ export interface components {
              */
             storeTimestamp: number;
         };
-        /** @description One page of messages, the oldest first. */
+        /** @description One page of messages, by broker the oldest first. */
         MessageList: {
             /** @description The messages of this page; it may be empty and not the last. */
             messages: components["schemas"]["Message"][];
@@ -2433,7 +2655,7 @@ export interface components {
             filter: components["schemas"]["FilterRequest"];
             /**
              * Format: int32
-             * @description So many of the topic’s newest messages, over all its queues.
+             * @description So many of the topic’s newest messages, over all its queues; of several brokers each gives an even share.
              * @default 100
              */
             last: number;
@@ -2459,6 +2681,8 @@ export interface components {
             complete: boolean;
             /** @description One for each message, the newest first. */
             results: components["schemas"]["FilterTestResult"][];
+            /** @description Brokers that could not be asked; their messages are missing. */
+            unavailable?: string[];
         };
         /** @description What the filter makes of one message, and what it sees of it. */
         FilterTestResult: {
@@ -2635,6 +2859,8 @@ export interface components {
              * @description When the group was last changed, in milliseconds since 1970.
              */
             updatedTimestamp: number;
+            /** @description In the answer to a change only: brokers that could not be told yet. They follow when they can be reached. */
+            unavailable?: string[];
         };
         /** @description One page of groups, by name. */
         GroupList: {
@@ -2686,6 +2912,8 @@ export interface components {
             queues: components["schemas"]["OwnedQueue"][];
             /** @description Queues it will own once their present owners have let go; a poll waits for them. */
             pending: components["schemas"]["QueueRef"][];
+            /** @description Brokers that could not be asked; the consumer gets their queues when it joins again. */
+            unavailable?: string[];
         };
         /** @description A queue and where its owner begins. */
         OwnedQueue: {
@@ -2722,6 +2950,8 @@ export interface components {
             consumers: components["schemas"]["Consumer"][];
             /** @description Names this state of ownership; opaque. */
             generation: string;
+            /** @description Brokers that could not be asked; their queues are missing. */
+            unavailable?: string[];
         };
         /** @description A live consumer. */
         Consumer: {
@@ -2766,6 +2996,8 @@ export interface components {
             revoking?: components["schemas"]["RevokingQueue"][];
             /** @description Queues where messages were deleted by retention before they were read. */
             moved?: components["schemas"]["MovedQueue"][];
+            /** @description Brokers that gave nothing, since they could not be asked or do not know the consumer; join again. */
+            unavailable?: string[];
         };
         /** @description A queue that goes to another consumer. */
         RevokingQueue: {
@@ -2928,6 +3160,8 @@ export interface components {
             reason?: string;
             /** @description What is behind this answer. */
             lag: components["schemas"]["LeaseLag"];
+            /** @description Brokers that could not be asked. */
+            unavailable?: string[];
         };
         /** @description A message under a lease. */
         LeasedMessage: components["schemas"]["Message"] & {
@@ -2951,6 +3185,11 @@ export interface components {
              * @description Messages that are leased now, those of this answer included.
              */
             inFlight: number;
+        };
+        /** @description Whether there is something. */
+        PeerReadiness: {
+            /** @description False when the wait was over before. It may be gone already, too. */
+            ready: boolean;
         };
         /** @description Deliveries that are handled. */
         AckRequest: {
@@ -3095,6 +3334,8 @@ export interface components {
             remaining: number;
             /** @description One entry per dead letter. */
             results: components["schemas"]["Redriven"][];
+            /** @description Brokers that did nothing; their dead letters are left. */
+            unavailable?: string[];
         };
         /** @description What became of one dead letter. With dryRun it has no place yet. */
         Redriven: {
@@ -3293,6 +3534,8 @@ export interface components {
             dryRun: boolean;
             /** @description One entry per queue; in a broadcasting group one per member and queue. */
             results: components["schemas"]["OffsetReset"][];
+            /** @description Brokers that could not be asked; their positions are as before. */
+            unavailable?: string[];
         };
         /** @description A position that was moved. */
         OffsetReset: {
@@ -3632,6 +3875,8 @@ export interface components {
         };
         /** @description Who is registered at this NameServer and alive. */
         NameserverCluster: {
+            /** @description False while this NameServer has just started and not every broker has had its turn to register. */
+            started: boolean;
             /** @description By name. */
             clusters: components["schemas"]["RegisteredCluster"][];
         };
@@ -3646,6 +3891,8 @@ export interface components {
         RegisteredBroker: {
             /** @description Name of the broker group. */
             broker: string;
+            /** @description Its label, which begins the ids of its messages and transactions. Nobody dials it. */
+            messageIdTag: string;
             /** @description False while an operator has taken it away at this NameServer. */
             writePermission: boolean;
             /** @description Its live members, by id. */
@@ -4070,7 +4317,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Refused before anything was written: the same request may be sent again, here after Retry-After, or to another node. Codes: STARTING, SERVICE_NOT_AVAILABLE, QUEUE_READ_ONLY, DISK_FULL, NOT_MASTER. */
+        /** @description Refused before anything was written: the same request may be sent again, here after Retry-After, or to another node. Codes: STARTING, SERVICE_NOT_AVAILABLE, QUEUE_READ_ONLY, DISK_FULL, NOT_MASTER, NOT_HOME, QUEUE_ELSEWHERE. */
         ServiceUnavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -4215,6 +4462,11 @@ export interface components {
          * @example 1048576
          */
         MaxBytes: number;
+        /**
+         * @description How long to wait, in milliseconds.
+         * @example 0
+         */
+        PeerWaitMs: number;
         /**
          * @description How many messages at most.
          * @example 32
@@ -5245,6 +5497,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Some brokers could not be reached; they follow when they can be. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "broker": "broker-a"
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "broker": "broker-b",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:SERVICE_NOT_AVAILABLE",
+                     *             "title": "The service cannot take this now",
+                     *             "status": 503,
+                     *             "detail": "broker-b cannot be reached",
+                     *             "code": "SERVICE_NOT_AVAILABLE",
+                     *             "retryable": true,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeleteTopicResult"];
+                };
             };
             400: components["responses"]["BadRequest"];
             403: components["responses"]["Forbidden"];
@@ -6719,6 +7004,39 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Some brokers could not be reached; they follow when they can be. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "broker": "broker-a"
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "broker": "broker-b",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:SERVICE_NOT_AVAILABLE",
+                     *             "title": "The service cannot take this now",
+                     *             "status": 503,
+                     *             "detail": "broker-b cannot be reached",
+                     *             "code": "SERVICE_NOT_AVAILABLE",
+                     *             "retryable": true,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeleteTopicResult"];
+                };
+            };
             400: components["responses"]["BadRequest"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -7001,6 +7319,7 @@ export interface operations {
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
         };
     };
     pollMessages: {
@@ -8201,6 +8520,289 @@ export interface operations {
             504: components["responses"]["OutcomeUnknown"];
         };
     };
+    awaitMessages: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How long to wait, in milliseconds.
+                 * @example 0
+                 */
+                waitMs?: components["parameters"]["PeerWaitMs"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is there, or the wait is over. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "ready": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PeerReadiness"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    giveBackReceipts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group; it has no members now. `.` and `..` are refused.
+                 * @example accounting
+                 */
+                group: components["parameters"]["LeaseGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AckRequest"];
+            };
+        };
+        responses: {
+            /** @description They are given back. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    awaitTransactionChecks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How long to wait, in milliseconds.
+                 * @example 0
+                 */
+                waitMs?: components["parameters"]["PeerWaitMs"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is there, or the wait is over. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "ready": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PeerReadiness"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    listDefinitions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How many entries at most.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `cursor` of the page before; valid on any node. */
+                cursor?: components["parameters"]["ListCursor"];
+                /** @description The digest of an earlier answer; while it is still that, no definitions are answered. */
+                digest?: string;
+                /** @description This group alone. */
+                group?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "digest": "3.17",
+                     *       "definitions": [
+                     *         {
+                     *           "kind": "TOPIC",
+                     *           "name": "invoices",
+                     *           "id": "8c1f0e5a9b3d7c43",
+                     *           "version": 2,
+                     *           "deletedAt": 1767261600000
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DefinitionList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    installDefinitions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InstallDefinitionsRequest"];
+            };
+        };
+        responses: {
+            /** @description All are taken over, or were known. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["InstallDefinitionsResult"];
+                };
+            };
+            /** @description Some are refused. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK"
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:TOPIC_EXISTS",
+                     *             "title": "The topic exists with another configuration",
+                     *             "status": 409,
+                     *             "detail": "broker broker-b has another topic orders, with messages",
+                     *             "code": "TOPIC_EXISTS",
+                     *             "retryable": false,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["InstallDefinitionsResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
     registerBroker: {
         parameters: {
             query?: never;
@@ -8582,12 +9184,14 @@ export interface operations {
                 content: {
                     /**
                      * @example {
+                     *       "started": true,
                      *       "clusters": [
                      *         {
                      *           "cluster": "DefaultCluster",
                      *           "brokers": [
                      *             {
                      *               "broker": "broker-a",
+                     *               "messageIdTag": "127.0.0.1:8080",
                      *               "writePermission": true,
                      *               "members": [
                      *                 {

@@ -36,7 +36,8 @@ export function deadLetterHandlers({ broker }: { readonly broker: Broker }): Han
   };
 }
 
-function checkRedrive(body: { messageIds?: unknown[]; all?: boolean }): void {
+/** Throws VALIDATION_FAILED when it is not said, or said twice, which dead letters are meant. */
+export function checkRedrive(body: { messageIds?: unknown[]; all?: boolean }): void {
   if ((body.messageIds === undefined) === (body.all === true)) return;
   throw new GantryError('VALIDATION_FAILED', 'say either messageIds (these dead letters) or all: true (all of them)', {
     errors: [{ pointer: '', detail: 'needs exactly one of messageIds and all: true' }],

@@ -4,15 +4,23 @@ import type { Broker } from '../../src/broker/broker';
 import { EVERYTHING } from '../../src/broker/filter';
 import { GROUP_DEFAULTS, type Group } from '../../src/broker/group';
 import type { NewGroup } from '../../src/broker/groups';
+import type { Spread, Told } from '../../src/cluster/spread';
 import { etagOf, preconditionOf } from '../etag';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterOf, listCursor } from '../paging';
+import { goneAnswer, notTold } from '../told';
 import { checkName } from './topics';
 
 type GroupOperations = 'listGroups' | 'putGroup' | 'getGroup' | 'updateGroup' | 'deleteGroup';
 
-export function groupHandlers({ broker }: { readonly broker: Broker }): HandlerTable<GroupOperations> {
+export interface GroupDeps {
+  readonly broker: Broker;
+  readonly spread: Spread;
+}
+
+export function groupHandlers(deps: GroupDeps): HandlerTable<GroupOperations> {
+  const { broker } = deps;
   return {
     listGroups({ query }) {
       const { groups, more } = broker.rooms.groups.list(afterOf(query.cursor), query.limit);
@@ -27,7 +35,8 @@ export function groupHandlers({ broker }: { readonly broker: Broker }): HandlerT
       checkNewName(path.group);
       const condition = preconditionOf(headers, groupId(broker, path.group));
       const { group, created } = await broker.rooms.groups.put(newGroup(path.group, body), condition);
-      return { status: created ? 201 : 200, body: groupView(group), headers: { ETag: groupTag(group) } };
+      const view = { ...groupView(group), ...notTold(await tellGroup(deps, group)) };
+      return { status: created ? 201 : 200, body: view, headers: { ETag: groupTag(group) } };
     },
 
     getGroup({ path }) {
@@ -39,15 +48,24 @@ export function groupHandlers({ broker }: { readonly broker: Broker }): HandlerT
       const name = nameOf(path.group);
       const condition = preconditionOf(headers, groupId(broker, name));
       const { group } = await broker.rooms.groups.update(name, (before) => patched(before, body), condition);
-      return { status: 200, body: groupView(group), headers: { ETag: groupTag(group) } };
+      const view = { ...groupView(group), ...notTold(await tellGroup(deps, group)) };
+      return { status: 200, body: view, headers: { ETag: groupTag(group) } };
     },
 
-    async deleteGroup({ path, query, headers }) {
+    async deleteGroup(call) {
+      const { path, query, headers } = call;
       const name = nameOf(path.group);
-      await broker.rooms.groups.delete(name, query.force, preconditionOf(headers, groupId(broker, name)));
-      return { status: 204 };
+      const condition = preconditionOf(headers, groupId(broker, name));
+      const group = await broker.rooms.groups.delete(name, query.force, condition);
+      return goneAnswer(call.requestId, broker.name, await tellGroup(deps, group));
     },
   };
+}
+
+/** Tells the other brokers of the group's topics what is known of it now. */
+export function tellGroup({ broker, spread }: GroupDeps, group: Group): Promise<Told[]> {
+  const { definitions } = broker.rooms;
+  return spread.tell(definitions.brokersOf(group), definitions.group(group.name));
 }
 
 /** A path may carry the longer system names; a group that is made has RocketMQ's length (Validators). */

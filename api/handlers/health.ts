@@ -9,13 +9,13 @@ export interface HealthCheck {
 }
 
 export function healthHandlers(deps: {
-  readonly checks: () => HealthCheck[];
+  readonly checks: () => HealthCheck[] | Promise<HealthCheck[]>;
   readonly registry: Registry;
 }): HandlerTable<'livez' | 'readyz' | 'metrics'> {
   return {
     livez: () => ({ status: 200, body: { status: 'OK' } }),
-    readyz() {
-      const checks = deps.checks();
+    async readyz() {
+      const checks = await deps.checks();
       const ok = checks.every((check) => check.ok);
       return {
         status: ok ? 200 : 503,

@@ -4,23 +4,25 @@ import type { ReceiveAnswer } from '../../src/broker/leases';
 import { bulkAnswer, itemsOf } from '../bulk';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
-import type { BodyOf, Call, HandlerTable } from '../operation';
+import type { BodyOf, HandlerTable } from '../operation';
+import { ifUnread } from '../unread';
 
 type LeaseOperations = 'receiveMessages' | 'ackMessages' | 'nackMessages' | 'extendReceipts';
 
-/** api.md, rule 7; the invisible time is RocketMQ's. */
-const DEFAULTS = { max: 1, min: 1, maxBytes: 1024 * 1024, waitMs: 5000, invisibleMs: 60_000 };
+/** What a receive without more words wants (api.md, rule 7); the invisible time is RocketMQ's. */
+export const RECEIVE_DEFAULTS = { max: 1, min: 1, maxBytes: 1024 * 1024, waitMs: 5000, invisibleMs: 60_000 };
 
 export function leaseHandlers({ broker }: { readonly broker: Broker }): HandlerTable<LeaseOperations> {
   return {
     async receiveMessages(call) {
       const wanted: Partial<NonNullable<BodyOf<'receiveMessages'>>> = call.body ?? {};
       const answer = await broker.rooms.leases.receive(nameOf(call.path.group), {
-        ...DEFAULTS,
+        ...RECEIVE_DEFAULTS,
         ...wanted,
         signal: () => call.signal,
       });
-      giveBackUnread(call, answer);
+      // Nobody has the handles then.
+      ifUnread(call, () => answer.giveBack());
       return { status: 200, json: () => receiveJson(broker, answer) };
     },
 
@@ -39,16 +41,6 @@ export function leaseHandlers({ broker }: { readonly broker: Broker }): HandlerT
       return bulkAnswer(call, itemsOf(call, results));
     },
   };
-}
-
-/**
- * Leases whose answer was not written to its end come back at once: nobody has the handles. When the connection breaks
- * under an answer, Node calls the answer finished all the same; that the socket is destroyed by then tells it.
- */
-function giveBackUnread({ req, res, gone }: Call<'receiveMessages'>, answer: ReceiveAnswer): void {
-  if (gone) return answer.giveBack();
-  const { socket } = req;
-  res.once('close', () => void ((res.writableFinished && !socket.destroyed) || answer.giveBack()));
 }
 
 /** What cannot be written reaches nobody: another answer is written to its end in its place. */

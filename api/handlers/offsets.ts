@@ -55,7 +55,8 @@ export function offsetHandlers({ broker }: { readonly broker: Broker }): Handler
   };
 }
 
-function checkCommit(body: { cursor?: string; offsets?: unknown[] }): void {
+/** Throws VALIDATION_FAILED when it is not said, or said twice, what is to be committed. */
+export function checkCommit(body: { cursor?: string; offsets?: unknown[] }): void {
   if ((body.cursor === undefined) !== (body.offsets === undefined)) return;
   throw new GantryError(
     'VALIDATION_FAILED',

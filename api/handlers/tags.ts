@@ -1,15 +1,20 @@
 /** Declared and seen tags of a topic on the wire. */
 import type { Broker } from '../../src/broker/broker';
 import type { DeclaredTag } from '../../src/broker/tags';
+import type { Spread, Told } from '../../src/cluster/spread';
 import { etagOf, preconditionOf } from '../etag';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
+import { goneAnswer, notTold } from '../told';
+import { tellTopic } from './topics';
 
-export function tagHandlers({
-  broker,
-}: {
+export interface TagDeps {
   readonly broker: Broker;
-}): HandlerTable<'listTags' | 'putTag' | 'deleteTag'> {
+  readonly spread: Spread;
+}
+
+export function tagHandlers(deps: TagDeps): HandlerTable<'listTags' | 'putTag' | 'deleteTag'> {
+  const { broker } = deps;
   return {
     listTags({ path }) {
       const { topic, declared, seen } = broker.rooms.topics.tags(nameOf(path.topic));
@@ -28,15 +33,23 @@ export function tagHandlers({
       const condition = preconditionOf(headers, tagId(broker, name, path.tag));
       const { tag, created } = await broker.rooms.topics.putTag(name, path.tag, body?.description, condition);
       const id = tagId(broker, name, path.tag);
-      return { status: created ? 201 : 200, body: tagView(tag), headers: { ETag: etagOf(id ?? '', tag.version) } };
+      const view = { ...tagView(tag), ...notTold(await tellTags(deps, name)) };
+      return { status: created ? 201 : 200, body: view, headers: { ETag: etagOf(id ?? '', tag.version) } };
     },
 
-    async deleteTag({ path, headers }) {
+    async deleteTag(call) {
+      const { path, headers } = call;
       const name = nameOf(path.topic);
       await broker.rooms.topics.deleteTag(name, path.tag, preconditionOf(headers, tagId(broker, name, path.tag)));
-      return { status: 204 };
+      return goneAnswer(call.requestId, broker.name, await tellTags(deps, name));
     },
   };
+}
+
+/** Tags go with their topic. */
+function tellTags(deps: TagDeps, topic: string): Promise<Told[]> {
+  const record = deps.broker.state.topicsByName.get(topic)?.record;
+  return record ? tellTopic(deps, record) : Promise.resolve([]);
 }
 
 /** Topic, name and time of the declaration: declared anew, it is another one, though its versions begin again. */

@@ -2,13 +2,16 @@
 import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
 import { permissionHere } from '../../src/broker/brokerPermission';
+import { brokersIn } from '../../src/broker/partitions';
 import type { Topic, TopicPatch } from '../../src/broker/topic';
+import type { Fleet } from '../../src/cluster/fleet';
 import type { Routes } from '../../src/cluster/routes';
-import { bulkAnswer } from '../bulk';
+import type { Spread, Told } from '../../src/cluster/spread';
 import { etagOf, preconditionOf } from '../etag';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterOf, listCursor } from '../paging';
+import { goneAnswer, notTold, resultsOf } from '../told';
 
 export interface TopicDeps {
   readonly broker: Broker;
@@ -17,12 +20,15 @@ export interface TopicDeps {
   /** Resolves when the NameServers that can be reached know of the last change. */
   readonly registered: () => Promise<unknown>;
   readonly routes: Routes;
+  readonly fleet: Fleet;
+  readonly spread: Spread;
 }
 
 type TopicOperations =
   'listTopics' | 'createTopic' | 'getTopic' | 'updateTopic' | 'deleteTopic' | 'getTopicRoute' | 'listQueues';
 
-export function topicHandlers({ broker, defaultQueues, registered, routes }: TopicDeps): HandlerTable<TopicOperations> {
+export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
+  const { broker, defaultQueues, registered, routes } = deps;
   return {
     listTopics({ query }) {
       const { topics, more } = broker.rooms.topics.list(afterOf(query.cursor), query.limit, query.system);
@@ -35,16 +41,8 @@ export function topicHandlers({ broker, defaultQueues, registered, routes }: Top
     async createTopic(call) {
       const { body } = call;
       checkName(body.name, '/name');
-      const elsewhere = body.brokers?.filter((name) => name !== broker.name) ?? [];
-      if (elsewhere.length > 0) {
-        throw new GantryError(
-          'BROKER_NOT_FOUND',
-          `there is no broker ${elsewhere.join(', ')} here: GET /v1/brokers lists those that are`,
-          {
-            errors: [{ pointer: '/brokers', detail: `only ${broker.name} can be reached from here` }],
-          },
-        );
-      }
+      const brokers = await checkBrokers(deps, body.brokers);
+      if (brokers.length > 0 && !brokers.includes(broker.name)) throw notAmongThem(broker, brokers);
       const writeQueues = body.writeQueues ?? Math.min(defaultQueues, body.readQueues ?? defaultQueues);
       const wanted = {
         name: body.name,
@@ -53,13 +51,15 @@ export function topicHandlers({ broker, defaultQueues, registered, routes }: Top
         writeQueues,
         permission: body.permission ?? 'RW',
         tagPolicy: body.tagPolicy ?? 'OPEN',
+        brokers,
         ...(body.description === undefined ? {} : { description: body.description }),
       };
       const condition = preconditionOf(call.headers, idOf(broker, body.name));
       const { topic, changed } = await broker.rooms.topics.create(wanted, condition);
-      await registered();
-      const headers = { ETag: topicTag(topic) };
-      return { ...bulkAnswer(call, [okOn(broker)], { topic: topicView(topic) }), status: changed ? 201 : 200, headers };
+      const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
+      const results = resultsOf(call.requestId, broker.name, told);
+      const status = told.some(({ error }) => error) ? 207 : changed ? 201 : 200;
+      return { status, body: { topic: topicView(topic), results }, headers: { ETag: topicTag(topic) } };
     },
 
     getTopic({ path }) {
@@ -69,17 +69,20 @@ export function topicHandlers({ broker, defaultQueues, registered, routes }: Top
 
     async updateTopic({ path, body, headers }) {
       const name = nameOf(path.topic);
+      await checkBrokers(deps, body.brokers ?? undefined);
       const patch = withDefaults(body, defaultQueues);
       const { topic } = await broker.rooms.topics.update(name, patch, preconditionOf(headers, idOf(broker, name)));
-      await registered();
-      return { status: 200, body: topicView(topic), headers: { ETag: topicTag(topic) } };
+      const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
+      return { status: 200, body: { ...topicView(topic), ...notTold(told) }, headers: { ETag: topicTag(topic) } };
     },
 
-    async deleteTopic({ path, query, headers }) {
+    async deleteTopic(call) {
+      const { path, query, headers } = call;
       const name = nameOf(path.topic);
-      await broker.rooms.topics.delete(name, query.force, preconditionOf(headers, idOf(broker, name)));
-      await registered();
-      return { status: 204 };
+      const condition = preconditionOf(headers, idOf(broker, name));
+      const { topic } = await broker.rooms.topics.delete(name, query.force, condition);
+      const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
+      return goneAnswer(call.requestId, broker.name, told);
     },
 
     async getTopicRoute(call) {
@@ -111,6 +114,36 @@ export function topicHandlers({ broker, defaultQueues, registered, routes }: Top
   };
 }
 
+/** Tells the topic's other brokers what is known of it now; who gets it for the first time gets the groups that read it, too. */
+export function tellTopic(deps: Pick<TopicDeps, 'broker' | 'spread'>, topic: Topic): Promise<Told[]> {
+  const { definitions } = deps.broker.rooms;
+  const others = definitions.others(brokersIn(topic.partitions));
+  return deps.spread.tell(others, [...definitions.topic(topic.name), ...definitions.groupsOf(topic.no)]);
+}
+
+/** A topic is spread over brokers that exist: its list of them only grows. Throws BROKER_NOT_FOUND. */
+async function checkBrokers({ broker, fleet }: TopicDeps, names: readonly string[] = []): Promise<readonly string[]> {
+  const others = names.filter((name) => name !== broker.name);
+  if (others.length === 0) return names;
+  const live = new Set((await fleet.brokersNow()).map(({ name }) => name));
+  const unknown = others.filter((name) => !live.has(name));
+  if (unknown.length > 0) {
+    throw new GantryError(
+      'BROKER_NOT_FOUND',
+      `there is no live broker ${unknown.join(', ')}: GET /v1/brokers lists those that are`,
+      { errors: [{ pointer: '/brokers', detail: `${unknown.join(', ')} cannot be found` }] },
+    );
+  }
+  return names;
+}
+
+const notAmongThem = (broker: Broker, brokers: readonly string[]): GantryError =>
+  new GantryError(
+    'NOT_HOME',
+    `the topic is to be on ${brokers.join(', ')}, and this is ${broker.name}: create it at one of them`,
+    { retryAfterMs: 1000, members: { home: brokers[0] } },
+  );
+
 /** Names that the pattern allows and a path or a file system would take for something else. */
 export function checkName(name: string, pointer: string): void {
   if (name !== '.' && name !== '..') return;
@@ -140,11 +173,9 @@ function withDefaults(patch: Nullable<TopicPatch>, queues: number): TopicPatch {
 
 const idOf = (broker: Broker, name: string): string | undefined => broker.state.topicsByName.get(name)?.record.id;
 
-const okOn = (broker: Broker) => ({ status: 'OK', broker: broker.name });
-
 const topicTag = (topic: Topic): string => etagOf(topic.id, topic.version);
 
-export function topicView({ no: _, createdAt, updatedAt, ...topic }: Topic) {
+export function topicView({ no: _, tagsVersion: _tags, createdAt, updatedAt, ...topic }: Topic) {
   return { ...topic, createdTimestamp: createdAt, updatedTimestamp: updatedAt };
 }
 

@@ -3,9 +3,12 @@ import { GantryError } from '../../src/base/errors';
 import type { Chance } from '../../src/base/chance';
 import type { Broker } from '../../src/broker/broker';
 import { topicNamed } from '../../src/broker/core';
+import { producerGroupDefinition } from '../../src/broker/definition';
 import { offsetMessageId } from '../../src/broker/offsetMessageId';
 import { CHECK_DEFAULTS, type ProducerGroup } from '../../src/broker/producerGroup';
 import type { Transaction } from '../../src/broker/transactions';
+import type { Fleet } from '../../src/cluster/fleet';
+import type { Spread, Told } from '../../src/cluster/spread';
 import { bulkAnswer, failed } from '../bulk';
 import { etagOf, preconditionOf } from '../etag';
 import { fromWire, ALONE } from '../messageBodies';
@@ -13,6 +16,7 @@ import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterNumberOf, listCursor } from '../paging';
+import { notTold } from '../told';
 
 type TransactionOperations =
   | 'prepareTransaction'
@@ -27,13 +31,15 @@ type TransactionOperations =
 /** Bytes of a webhook's key that is made here. */
 const SECRET_BYTES = 24;
 
-export function transactionHandlers({
-  broker,
-  chance,
-}: {
+export interface TransactionDeps {
   readonly broker: Broker;
   readonly chance: Chance;
-}): HandlerTable<TransactionOperations> {
+  readonly fleet: Fleet;
+  readonly spread: Spread;
+}
+
+export function transactionHandlers(deps: TransactionDeps): HandlerTable<TransactionOperations> {
+  const { broker, chance } = deps;
   return {
     async prepareTransaction({ path, body, headers }) {
       const { producerGroup, checkAfterMs } = body;
@@ -106,7 +112,12 @@ export function transactionHandlers({
       // The key is told once, to whoever set it.
       const view = groupView(group);
       const told = group.webhook ? { ...view, webhook: { ...view.webhook, secret: group.webhook.secret } } : view;
-      return { status: created ? 201 : 200, body: told, headers: { ETag: etagOf(idOf(group), group.version) } };
+      const unavailable = notTold(await tellProducerGroup(deps, group));
+      return {
+        status: created ? 201 : 200,
+        body: { ...told, ...unavailable },
+        headers: { ETag: etagOf(idOf(group), group.version) },
+      };
     },
 
     getProducerGroup({ path }) {
@@ -141,6 +152,16 @@ function viewOf(broker: Broker, { transactionId, half, decision }: Transaction) 
   if (!place) return ended;
   const { queueId, queueOffset, position } = place;
   return { ...ended, queueId, queueOffset, offsetMessageId: offsetMessageId(broker.rooms.core.idTag, position) };
+}
+
+/** A producer group has no topic: all live brokers are told. Without a NameServer nobody is; they ask. */
+async function tellProducerGroup({ broker, fleet, spread }: TransactionDeps, group: ProducerGroup): Promise<Told[]> {
+  const live = await fleet.brokersNow().catch((error: unknown) => {
+    if (error instanceof GantryError) return [];
+    throw error;
+  });
+  const others = broker.rooms.definitions.others(live.map(({ name }) => name));
+  return spread.tell(others, [producerGroupDefinition(group)]);
 }
 
 const idOf = ({ name, createdAt }: ProducerGroup): string => `${name}.${createdAt}`;

@@ -72,6 +72,8 @@ export const CODES = {
   QUEUE_READ_ONLY: { title: 'The broker takes no messages now', retryable: true },
   DISK_FULL: { title: 'The disk is full', retryable: true },
   NOT_MASTER: { title: 'This broker is not the master', retryable: true },
+  NOT_HOME: { title: 'Another broker decides about this', retryable: true },
+  QUEUE_ELSEWHERE: { title: 'The queue is on another broker', retryable: true },
   // nobody knows
   OUTCOME_UNKNOWN: { title: 'The outcome is unknown', retryable: false },
   INTERNAL_ERROR: { title: 'Something broke here', retryable: false },

@@ -24,8 +24,10 @@ export const LIMITS = {
   uriCharacters: 8 * 1024,
   /** Parameters in a query. */
   queryParameters: 256,
-  /** Characters of a cursor (api.md, rule 6). */
+  /** Characters of a cursor of one broker (api.md, rule 6). */
   cursorCharacters: 4096,
+  /** Characters of a cursor that holds those of several brokers: with the longest path it still fits into a URI. */
+  compositeCursorCharacters: 7168,
   /** Open connections of one listener: each costs a file descriptor and about 20 KiB. */
   connections: 20_000,
   /** Requests on one connection before it is closed, so that load balancers can even out. */
@@ -94,6 +96,8 @@ export const LIMITS = {
   declaredTags: 1000,
   /** Tags counted per topic: the most used ones (api.md, Operations). */
   countedTags: 1000,
+  /** Deleted topics that are remembered, and as many groups: each costs a few hundred bytes of memory for 30 days. */
+  tombstones: 100_000,
   /** Time an Idempotency-Key is remembered, milliseconds (api.md, rule 10). */
   idempotencyMs: 10 * 60_000,
   /** Calls with an Idempotency-Key under way at once: each is held in memory until it is answered. */

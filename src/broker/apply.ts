@@ -16,6 +16,7 @@ import {
   type RetryOutcome,
 } from './failureChanges';
 import type { Decision } from './halves';
+import { install, type InstallOutcome } from './definitionChanges';
 import { deleteGroup, putGroup, type GroupChange } from './groupChanges';
 import { applyLease, applySettle, type LeaseOutcome, type SettleResult } from './leaseChanges';
 import { assignQueues, changeListeners, commitOffsets, resetOffsets, type OffsetResult } from './positionChanges';
@@ -77,6 +78,7 @@ export interface Results {
   checkHalves: undefined;
   putProducerGroup: ProducerGroupChange;
   setPermission: BrokerPermission;
+  install: InstallOutcome;
 }
 
 export type Outcome<K extends Kind = Kind> = { readonly ok: Results[K] } | { readonly refused: GantryError };
@@ -114,6 +116,7 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     checkHalves: applyChecks,
     putProducerGroup,
     setPermission,
+    install,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

@@ -21,6 +21,9 @@ import { Consumers } from './consumers';
 import { unwrap, type Core } from './core';
 import { CursorCodec } from './cursor';
 import { DeadLetters } from './deadLetters';
+import type { Definition } from './definition';
+import type { InstallOutcome } from './definitionChanges';
+import { Definitions } from './definitions';
 import { FilterTests } from './filterTests';
 import { Flusher } from './flusher';
 import { Groups } from './groups';
@@ -260,6 +263,7 @@ export class Rooms {
   readonly schedule: Schedule;
   readonly transactions: Transactions;
   readonly checkbacks: Checkbacks;
+  readonly definitions: Definitions;
   readonly filterTests: FilterTests;
   readonly search: Search;
   readonly traces: Traces;
@@ -290,7 +294,10 @@ export class Rooms {
     const index = new QueueIndex(tables, gate);
     const secret = Buffer.from(this.identity.secret, 'base64');
     this.#time = new RunningTime(clock);
-    this.consumers = new Consumers({ clock, time: this.#time, state, submit: (command) => this.core.submit(command) });
+    this.consumers = new Consumers({
+      ...{ clock, time: this.#time, state, brokerName: options.name },
+      submit: (command) => this.core.submit(command),
+    });
     this.#desks = new LeaseDesks({ clock, time: this.#time, state });
     this.core = {
       clock,
@@ -328,6 +335,7 @@ export class Rooms {
     this.transactions = new Transactions(this.core, { tables, answers, ids, sender: this.sender });
     const { transactions } = this;
     this.checkbacks = new Checkbacks(this.core, { transactions, caller: parts.checkCaller, log });
+    this.definitions = new Definitions(this.core, { lookup: this.lookup, checkbacks: this.checkbacks });
     this.filterTests = new FilterTests(this.core);
     this.search = new Search(this.core, { tables, gate });
     this.traces = new Traces(this.core, { tables, gate, lookup: this.lookup, desks: this.#desks });
@@ -473,6 +481,8 @@ export class Rooms {
         this.#topicChanged((result as { topic: { no: number; name: string } }).topic);
         if (command.kind === 'deleteTopic') this.#groupsGone();
         return;
+      case 'install':
+        return this.#installed(command.definition, result as InstallOutcome);
       case 'putGroup':
         return this.consumers.regroup(this.#state.groupsByName.get(command.group.name)!);
       case 'deleteGroup':
@@ -497,6 +507,13 @@ export class Rooms {
       default:
         return; // nothing soft hangs on the others
     }
+  }
+
+  #installed({ kind, name }: Definition, { topics }: InstallOutcome): void {
+    for (const topic of topics) this.#topicChanged(topic);
+    this.#groupsGone();
+    const group = kind === 'GROUP' ? this.#state.groupsByName.get(name) : undefined;
+    if (group) this.consumers.regroup(group);
   }
 
   #topicChanged(topic: { readonly no: number; readonly name: string }): void {

@@ -261,17 +261,39 @@ export class Checkbacks {
       const asking = this.#of(group);
       const checks = signal().aborted ? [] : await this.#ask(group, asking, max);
       this.#wakeOne(asking);
-      const left = deadline - this.#clock.monotonic();
-      if (checks.length > 0 || left <= 0 || signal().aborted) return checks;
-      const reason = await this.#core.lot.wait({
-        queues: [],
-        group: `producers of ${group}`,
-        ms: left,
-        signal: signal(),
-        onParked: (parking) => this.#onParked(this.#of(group), parking),
-      });
-      if (reason === 'STOPPED') return [];
+      if (checks.length > 0 || !(await this.#wait(group, deadline, signal))) return checks;
     }
+  }
+
+  /**
+   * Waits until there is a question to ask, at most `waitMs`, and asks none: for whoever waits on several brokers and
+   * will poll one. It is passed on to whoever waits besides.
+   */
+  async ready(group: string, { waitMs, signal }: Omit<PollChecksOptions, 'max'>): Promise<boolean> {
+    const deadline = this.#clock.monotonic() + waitMs;
+    for (;;) {
+      const asking = this.#of(group);
+      this.#wakeOne(asking);
+      if (this.#isDue(asking)) {
+        this.#arm(this.#clock.now() + LOOK_MS); // for the case that nobody comes to ask
+        return true;
+      }
+      if (!(await this.#wait(group, deadline, signal))) return false;
+    }
+  }
+
+  /** Answers whether it makes sense to look again. */
+  async #wait(group: string, deadline: number, signal: () => AbortSignal): Promise<boolean> {
+    const left = deadline - this.#clock.monotonic();
+    if (left <= 0 || signal().aborted) return false;
+    const reason = await this.#core.lot.wait({
+      queues: [],
+      group: `producers of ${group}`,
+      ms: left,
+      signal: signal(),
+      onParked: (parking) => this.#onParked(this.#of(group), parking),
+    });
+    return reason !== 'STOPPED';
   }
 
   #onParked(asking: Asking, parking: Parking): void {
@@ -325,13 +347,18 @@ export class Checkbacks {
   ): Promise<ProducerGroupChange> {
     if (group.webhook) await this.#caller.check(group.webhook);
     const change = await this.#core.submit({ kind: 'putProducerGroup', group, ...condition });
-    const asking = this.#of(group.name);
+    this.renewed(group.name);
+    return change;
+  }
+
+  /** Its settings are others now: what was to be asked is asked by these. */
+  renewed(name: string): void {
+    const asking = this.#of(name);
     asking.failures = asking.pausedUntil = 0;
     asking.due.clear();
     const { halves } = this.#core.state;
-    for (const [position, half] of halves.open) if (half.producerGroup === group.name) halves.changed.push(position);
+    for (const [position, half] of halves.open) if (half.producerGroup === name) halves.changed.push(position);
     this.notice();
-    return change;
   }
 
   group(name: string): ProducerGroup {

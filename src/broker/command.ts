@@ -8,6 +8,7 @@
 import { ORDINALS } from '../../storage/keys';
 import { RECORD_HEADER_BYTES } from '../../storage/record';
 import { LIMITS } from '../base/limits';
+import type { Definition } from './definition';
 import type { Group } from './group';
 import type { ProducerGroup } from './producerGroup';
 import type { Permission, Topic, TopicPatch } from './topic';
@@ -39,6 +40,7 @@ export const KIND = {
   checkHalves: 24,
   putProducerGroup: 25,
   setPermission: 26,
+  install: 27,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -271,8 +273,19 @@ export type Command =
       readonly answerBucket: number;
       /** First hour (of the epoch) whose decisions about transactions are kept. */
       readonly decisionHour?: number;
-      /** Names whose tombstones are over 30 days old. */
+      /** Topics whose tombstones are over 30 days old. */
       readonly tombstones: readonly string[];
+      /** Groups, likewise. */
+      readonly groupTombstones?: readonly string[];
+    }
+  /** What another broker has decided about something that brokers share. */
+  | {
+      readonly kind: 'install';
+      readonly definition: Definition;
+      /** The broker that learns it. */
+      readonly broker: string;
+      /** Of a group: start positions worked out before submit; where there is none, a queue is read from its beginning. */
+      readonly start?: readonly QueueOffset[];
     };
 
 /**

@@ -17,7 +17,14 @@ import type { Command, NewOwner } from './command';
 import { retryTopicOf } from './group';
 import type { Parking } from './parking';
 import type { Queue } from './queue';
-import { queueIdOfNumber, queueNumber, topicOfQueueNumber, type BrokerState, type GroupState } from './state';
+import {
+  queueIdOfNumber,
+  queueNumber,
+  topicOfQueueNumber,
+  type BrokerState,
+  type GroupState,
+  type TopicState,
+} from './state';
 import { readable } from './topic';
 
 export interface Member {
@@ -46,6 +53,14 @@ export interface Member {
   readonly handedOut: Map<Queue, number>;
 }
 
+/** A queue in the division of a topic. */
+interface Place {
+  /** The same on every broker. */
+  readonly name: string;
+  /** Undefined when it is another broker's, or may not be read now. */
+  readonly queue: Queue | undefined;
+}
+
 interface Membership {
   readonly group: GroupState;
   readonly members: Map<string, Member>;
@@ -64,6 +79,7 @@ export interface ConsumersParts {
   readonly clock: Clock;
   readonly time: RunningTime;
   readonly state: BrokerState;
+  readonly brokerName: string;
   readonly submit: (command: Extract<Command, { kind: 'assignQueues' }>) => Promise<unknown>;
 }
 
@@ -359,32 +375,64 @@ export class Consumers {
     member.poll?.parking?.wake(fewer ? 'REBALANCED' : 'ASSIGNED');
   }
 
-  /** For each queue that the group reads, the member that shall have it: each topic is divided by itself. */
+  /**
+   * For each queue here that the group reads, the member that shall have it. Each topic is divided by itself, over its
+   * queues on all brokers, in the order of its partitions: every broker comes to the same division, without asking.
+   */
   *#targets(group: GroupState, members: ReadonlyMap<string, Member>): Iterable<[Queue, Member]> {
     if (group.record.mode === 'BROADCASTING') return;
     const sorted = [...members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-    for (const { queues, topic } of this.#topicsOf(group)) {
+    for (const { places, topic } of this.#topicsOf(group)) {
       const readers = topic === undefined ? sorted : sorted.filter((member) => member.topics.has(topic));
       if (readers.length === 0) continue;
       const ids = readers.map(({ id }) => id);
-      const names = queues.map((queue) => `${queue.topic}-${queue.queueId}`);
+      const names = places.map(({ name }) => name);
       const shares = allocate(group.record.allocation, group.record.name, ids, names);
-      for (let i = 0; i < readers.length; i++) for (const j of shares[i]!) yield [queues[j]!, readers[i]!];
+      for (const [i, share] of shares.entries())
+        for (const { queue } of share.map((j) => places[j]!)) if (queue) yield [queue, readers[i]!];
     }
   }
 
   #giveAll(group: GroupState, lists: ReadonlyMap<Member, { queues: Queue[] }>): void {
-    for (const { queues, topic } of this.#topicsOf(group))
+    for (const { places, topic } of this.#topicsOf(group))
       for (const [member, list] of lists)
-        if (topic === undefined || member.topics.has(topic)) list.queues.push(...queues);
+        if (topic === undefined || member.topics.has(topic))
+          list.queues.push(...places.flatMap(({ queue }) => queue ?? []));
   }
 
-  /** Readable queues by topic; the group's retries are everybody's (topic undefined). */
-  *#topicsOf(group: GroupState): Iterable<{ topic: number | undefined; queues: Queue[] }> {
+  /** What is to be divided, by topic; the group's retries are everybody's (topic undefined). */
+  *#topicsOf(group: GroupState): Iterable<{ topic: number | undefined; places: Place[] }> {
     const { state } = this.#parts;
-    for (const { topic } of group.record.subscriptions) yield { topic, queues: readableQueues(state, topic) };
+    for (const { topic } of group.record.subscriptions) yield { topic, places: this.#placesOf(topic) };
     const retries = state.topicsByName.get(retryTopicOf(group.record.name));
-    if (retries) yield { topic: undefined, queues: retries.queues };
+    if (retries) yield { topic: undefined, places: this.#retryPlaces(group, retries) };
+  }
+
+  /** A queue that may not be read for a while keeps its place: the others stay where they are. */
+  #placesOf(no: number): Place[] {
+    const { state, brokerName } = this.#parts;
+    const record = state.topics.get(no)?.record;
+    if (!record) return [];
+    const here = readableQueues(state, no);
+    return record.partitions
+      .filter(({ queueId }) => queueId < record.readQueues)
+      .map(({ broker, queueId }) => ({
+        name: `${record.name}-${broker}-${queueId}`,
+        queue: broker === brokerName ? here[queueId] : undefined,
+      }));
+  }
+
+  /** One queue on each broker of the group's topics, in the order of their partitions, whether it was needed there yet or not. */
+  #retryPlaces(group: GroupState, { record, queues }: TopicState): Place[] {
+    const { state, brokerName } = this.#parts;
+    const partitions = group.record.subscriptions.flatMap(
+      ({ topic }) => state.topics.get(topic)?.record.partitions ?? [],
+    );
+    const brokers = new Set(partitions.map(({ broker }) => broker)).add(brokerName);
+    return [...brokers].map((broker) => ({
+      name: `${record.name}-${broker}-0`,
+      queue: broker === brokerName ? queues[0] : undefined,
+    }));
   }
 
   /** Whether a queue may pass on from a living owner. */

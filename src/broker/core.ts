@@ -10,9 +10,11 @@ import type { Command, Kind } from './command';
 import type { Consumers } from './consumers';
 import type { CursorCodec } from './cursor';
 import type { ParkingLot } from './parking';
+import { noQueue } from './partition';
 import type { Queue } from './queue';
 import type { QueueIndex } from './queueIndex';
 import type { Reader } from './reader';
+import { homeOf, type Topic } from './topic';
 import { type BrokerState, type GroupState, type TopicState } from './state';
 
 export interface Core {
@@ -46,6 +48,17 @@ export function topicNamed(state: BrokerState, name: string): TopicState {
   return topic;
 }
 
+/** Throws NOT_HOME at any broker but the one that decides about a topic, its tags, and the groups that are called after it. */
+export function checkHome({ brokerName }: Core, topic: Topic): void {
+  const home = homeOf(topic);
+  if (home === brokerName) return;
+  throw new GantryError(
+    'NOT_HOME',
+    `topic ${topic.name} is changed at broker ${home}, where it was created, and this is ${brokerName}: ask there`,
+    { retryAfterMs: 1000, members: { home } },
+  );
+}
+
 export function groupNamed(state: BrokerState, name: string): GroupState {
   const group = state.groupsByName.get(name);
   if (!group) {
@@ -60,11 +73,6 @@ export function groupNamed(state: BrokerState, name: string): GroupState {
 /** The queue `{broker, queueId}` of a topic; system names of other brokers are other brokers'. */
 export function queueAt(core: Core, topic: TopicState, broker: string, queueId: number): Queue {
   const queue = broker === core.brokerName ? topic.queues[queueId] : undefined;
-  if (!queue) {
-    throw new GantryError(
-      'QUEUE_NOT_FOUND',
-      `topic ${topic.record.name} has no queue ${queueId} on broker ${broker}: GET /v1/topics/${topic.record.name}/queues lists them`,
-    );
-  }
+  if (!queue) throw noQueue(topic.record.name, { broker, queueId });
   return queue;
 }

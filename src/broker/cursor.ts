@@ -123,9 +123,9 @@ export class CursorCodec {
     const end = bytes.length - MAC_BYTES;
     const shaped = end >= HEAD_BYTES && bytes.toString('base64url') === text && bytes[0] === VERSION;
     if (!shaped || !timingSafeEqual(this.#mac(bytes.subarray(0, end)), bytes.subarray(end)))
-      throw invalid('it was not made by this cluster', from);
-    if (bytes.readUInt32BE(7) !== crc32(owner.groupName)) throw invalid('it belongs to another group', from);
-    if (bytes.readUInt32BE(11) !== crc32(owner.consumerId)) throw invalid('it belongs to another consumer', from);
+      throw cursorInvalid('it was not made by this cluster', from);
+    if (bytes.readUInt32BE(7) !== crc32(owner.groupName)) throw cursorInvalid('it belongs to another group', from);
+    if (bytes.readUInt32BE(11) !== crc32(owner.consumerId)) throw cursorInvalid('it belongs to another consumer', from);
     if (bytes.readUIntBE(1, 6) !== owner.group || bytes.readUIntBE(15, 6) !== owner.topic) {
       throw new GantryError(
         'TOPIC_RECREATED',
@@ -138,6 +138,23 @@ export class CursorCodec {
   #mac(bytes: Buffer): Buffer {
     return createHmac('sha256', this.#secret).update(bytes).digest().subarray(0, MAC_BYTES);
   }
+}
+
+/**
+ * What a cursor says of positions, unproven: for whoever has to name what its own broker could not be asked about. What
+ * is no cursor says nothing.
+ */
+export function cursorContent(text: string): { ofFirstTopic: boolean; queueId: number; position: number }[] {
+  const bytes = Buffer.from(text, 'base64url');
+  const end = bytes.length - MAC_BYTES;
+  const slots = bytes[21] ?? 0;
+  const start = HEAD_BYTES + slots * SLOT_BYTES;
+  if (bytes[0] !== VERSION || end < start || (end - start) % PART_BYTES !== 0) return [];
+  for (let at = start; at < end; at += PART_BYTES) if (bytes[at]! >= slots) return [];
+  const first = bytes.readUIntBE(15, 6);
+  return readParts(bytes, end).map(({ topic, queueId, position }) => ({
+    ...{ ofFirstTopic: topic === first, queueId, position },
+  }));
 }
 
 /** Of bytes that we made: their shape is known. */
@@ -155,7 +172,8 @@ function readParts(bytes: Buffer, end: number): CursorPart[] {
   return parts;
 }
 
-function invalid(why: string, from: CursorSource): GantryError {
+/** The refusal of a cursor; `why` ends the sentence “it cannot be used”. */
+export function cursorInvalid(why: string, from: CursorSource): GantryError {
   const place = from === 'query' ? { parameter: 'cursor', in: 'query' as const } : { pointer: '/cursor' };
   return new GantryError(
     'CURSOR_INVALID',

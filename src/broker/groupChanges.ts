@@ -2,7 +2,15 @@
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
-import { deadLetterTopicOf, retryTopicOf, subscriptionTo, type Group, type Subscription } from './group';
+import {
+  deadLetterTopicOf,
+  retryTopicOf,
+  subscriptionTo,
+  type ConsumeFrom,
+  type Group,
+  type Subscription,
+} from './group';
+import type { Queue } from './queue';
 import { queueNumber, type BrokerState, type GroupState } from './state';
 import { preconditionRefusal } from './topicChanges';
 import { dropTopicNamed } from './topicRemoval';
@@ -21,39 +29,45 @@ export function putGroup(state: BrokerState, applied: Applied<CommandOf<'putGrou
   if (!wanted.subscriptions.every(({ topic }) => state.topics.has(topic)))
     return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
   if (existing) return changeGroup(state, existing, applied);
-  if (state.groups.size >= LIMITS.groups) {
-    return {
-      refused: new GantryError(
-        'LIMIT_EXCEEDED',
-        `this broker has ${LIMITS.groups} groups, and no room for more: delete some first`,
-      ),
-    };
-  }
+  const full = groupLimitRefusal(state);
+  if (full) return { refused: full };
   return { ok: { group: startGroup(state, applied), created: true } };
+}
+
+export function groupLimitRefusal(state: BrokerState): GantryError | undefined {
+  if (state.groups.size < LIMITS.groups) return undefined;
+  return new GantryError(
+    'LIMIT_EXCEEDED',
+    `this broker has ${LIMITS.groups} groups, and no room for more: delete some first`,
+  );
 }
 
 function startGroup(state: BrokerState, applied: Applied<CommandOf<'putGroup'>>): Group {
   const { command, index, time } = applied;
-  const record: Group = { ...command.group, no: index, version: 1, createdAt: time, updatedAt: time, startedAt: time };
+  // As topics' versions do, they go on rising: of two creations under one name everybody can tell the newer one.
+  const version = (state.tombstones.GROUP.get(command.group.name)?.version ?? 0) + 1;
+  const record: Group = { ...command.group, no: index, version, createdAt: time, updatedAt: time, startedAt: time };
   const group = state.newGroupState(record);
   state.putGroup(group, true);
-  for (const subscription of record.subscriptions) startSubscription(state, group, subscription, command);
+  const start = startOf(command, record.consumeFrom);
+  for (const { topic } of record.subscriptions) startSubscription(state, group, topic, start);
   return record;
 }
 
-/** The start position of every queue is fixed here, once; LATEST means the messages that are stored after this command. */
-function startSubscription(
-  state: BrokerState,
-  group: GroupState,
-  { topic }: Subscription,
-  command: CommandOf<'putGroup'>,
-): void {
+/** The offset at which a group begins to read a queue. */
+export type StartAt = (queue: Queue) => number;
+
+/** LATEST means the messages that are stored after this command. */
+function startOf(command: CommandOf<'putGroup'>, consumeFrom: ConsumeFrom): StartAt {
+  const known = new Map(command.start?.map((at) => [queueNumber(at.topic, at.queueId), at.nextOffset]));
+  return (queue) =>
+    known.get(queueNumber(queue.topic, queue.queueId)) ?? (consumeFrom === 'LATEST' ? queue.max : queue.min);
+}
+
+/** The start position of every queue of a topic is fixed here, once. */
+export function startSubscription(state: BrokerState, group: GroupState, topic: number, start: StartAt): void {
   if (group.record.mode === 'BROADCASTING') return; // each consumer's own, from its join
-  const start = new Map(command.start?.map((at) => [queueNumber(at.topic, at.queueId), at.nextOffset]));
-  for (const queue of state.topics.get(topic)!.queues) {
-    const decided = group.record.consumeFrom === 'LATEST' ? queue.max : queue.min;
-    state.putOffset(group, topic, queue.queueId, start.get(queueNumber(topic, queue.queueId)) ?? decided);
-  }
+  for (const queue of state.topics.get(topic)!.queues) state.putOffset(group, topic, queue.queueId, start(queue));
 }
 
 function changeGroup(
@@ -79,8 +93,9 @@ function changeGroup(
     return { ok: { group: before, created: false } };
   group.record = { ...after, version: version + 1, updatedAt: time };
   state.putGroup(group, false);
-  for (const subscription of after.subscriptions)
-    if (!subscriptionTo(before, subscription.topic)) startSubscription(state, group, subscription, command);
+  const start = startOf(command, consumeFrom);
+  for (const { topic } of after.subscriptions)
+    if (!subscriptionTo(before, topic)) startSubscription(state, group, topic, start);
   return { ok: { group: group.record, created: false } };
 }
 
@@ -116,9 +131,10 @@ export function deleteGroup(state: BrokerState, applied: Applied<CommandOf<'dele
   return { ok: { group: group.record, created: false } };
 }
 
-/** The group, its positions, and its topics of retries and dead letters. */
+/** The group, its positions, and its topics of retries and dead letters; a tombstone stays. */
 export function removeGroup(state: BrokerState, group: GroupState, applied: Applied): void {
-  const { name } = group.record;
+  const { name, id, version } = group.record;
   state.dropGroup(group, applied.index);
+  state.bury('GROUP', { name, id, version: version + 1, deletedAt: applied.time });
   for (const topic of [retryTopicOf(name), deadLetterTopicOf(name)]) dropTopicNamed(state, topic, applied);
 }

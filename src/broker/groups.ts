@@ -3,7 +3,7 @@ import { GantryError } from '../base/errors';
 import type { Allocation } from './allocation';
 import type { Precondition, QueueOffset } from './command';
 import type { Member } from './consumers';
-import { groupNamed, topicNamed, type Core } from './core';
+import { checkHome, groupNamed, topicNamed, type Core } from './core';
 import { canonical, EVERYTHING, parseFilter, type FilterSpec } from './filter';
 import { GROUP_DEFAULTS, type ConsumeFrom, type Group, type GroupMode, type Subscription } from './group';
 import type { GroupChange } from './groupChanges';
@@ -44,6 +44,8 @@ export interface Joined {
   readonly queues: { queue: Queue; nextOffset: number }[];
   /** The consumer's, as soon as their present owners have given them up. */
   readonly pending: readonly Queue[];
+  /** This join created the group, or subscribed it to the topic. */
+  readonly changed: boolean;
 }
 
 const DAY_MS = 24 * 3_600_000;
@@ -87,6 +89,7 @@ export class Groups {
     condition: Precondition,
   ): Promise<GroupChange> {
     const { topic, topicName, filter } = subscriptions[0]!;
+    checkHome(this.#core, topicNamed(this.#core.state, topicName).record);
     const known = this.#core.state.groupsByName.get(wanted.name)?.record.subscriptions ?? [];
     const added = subscriptions.filter((one) => !known.some((other) => other.topic === one.topic));
     const start = await this.#startOf(wanted, added);
@@ -128,7 +131,7 @@ export class Groups {
     return this.put(wanted(record), { ifMatch: record.version, ...condition });
   }
 
-  async delete(name: string, force: boolean, condition: Precondition = {}): Promise<void> {
+  async delete(name: string, force: boolean, condition: Precondition = {}): Promise<Group> {
     const group = this.get(name);
     const refused = preconditionRefusal(condition, group.record.version, `group ${name}`);
     if (refused) throw refused;
@@ -140,15 +143,18 @@ export class Groups {
         { members: { consumers: members.slice(0, 100).map((member) => member.id) } },
       );
     }
-    await this.#core.submit({ kind: 'deleteGroup', no: group.record.no, ...condition });
+    return (await this.#core.submit({ kind: 'deleteGroup', no: group.record.no, ...condition })).group;
   }
 
   /** Join is heartbeat: repeating it renews the lease. An unknown group is created with what the caller brings. */
   async join(name: string, consumerId: string, options: JoinOptions): Promise<Joined> {
-    if (!this.#core.state.groupsByName.has(name)) await this.#createFor(name, options);
-    const group = this.get(name);
+    const created = !this.#core.state.groupsByName.has(name);
+    if (created) await this.#createFor(name, options);
+    const known = this.get(name);
+    const before = known.record.version;
     const topic = topicNamed(this.#core.state, options.topic).record.no;
-    if (!this.#saidBefore(group, consumerId, topic, options)) await this.#subscribe(group, topic, options);
+    if (!this.#saidBefore(known, consumerId, topic, options)) await this.#subscribe(known, topic, options);
+    const group = this.get(name);
     this.#desks.checkFree(group);
     if (group.record.mode === 'BROADCASTING') await this.#listen(group, consumerId);
     const { consumers } = this.#core;
@@ -160,6 +166,7 @@ export class Groups {
       generation: consumers.generation(group, member),
       queues: member.queues.map((queue) => ({ queue, nextOffset: committedOf(group, member, queue) ?? queue.min })),
       pending: member.pending,
+      changed: created || group.record.version !== before,
     };
   }
 
@@ -198,7 +205,7 @@ export class Groups {
       await this.#submit(wanted, [...record.subscriptions, added], { ifMatch: version });
     } catch (error) {
       if (!(error instanceof GantryError && error.code === 'PRECONDITION_FAILED')) throw error;
-      await this.#subscribe(group, topic, options); // somebody changed it meanwhile: look again
+      await this.#subscribe(this.get(record.name), topic, options); // somebody changed or deleted it meanwhile: look again
     }
   }
 

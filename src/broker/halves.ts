@@ -43,6 +43,8 @@ export class Halves {
   readonly producerGroups = new Map<string, ProducerGroup>();
   /** Positions of those whose next question changed since somebody looked (checkbacks.ts). */
   changed: number[] = [];
+  /** Changes of producer groups since this process started. */
+  groupChanges = 0;
 
   constructor(overlay: Overlay, counts: { h: number; p: number }) {
     this.#overlay = overlay;
@@ -82,6 +84,7 @@ export class Halves {
 
   putProducerGroup(group: ProducerGroup): void {
     if (!this.producerGroups.has(group.name)) this.#counts.p++;
+    this.groupChanges++;
     this.producerGroups.set(group.name, group);
     this.#overlay.put(tableKeys.producerGroup(group.name), Buffer.from(JSON.stringify(group), 'utf8'));
   }

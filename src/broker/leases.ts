@@ -38,6 +38,16 @@ export interface ReceiveOptions {
   readonly signal: () => AbortSignal;
 }
 
+/** How much is looked for, and for how long. */
+type Search = Pick<ReceiveOptions, 'max' | 'min' | 'maxBytes' | 'waitMs' | 'signal'>;
+
+/** What is done with what was found. */
+interface Purpose<T> {
+  /** The choice is submitted or released; undefined: nothing of it could be had after all. */
+  serve(choice: Choice): Promise<T | undefined>;
+  nothing(reason: ReceiveReason): T;
+}
+
 export type LeasedDelivery = Delivery & {
   readonly receiptHandle: string;
   readonly attempt: number;
@@ -119,7 +129,7 @@ export class Leases {
     this.#retries = retries;
     this.#tables = tables;
     this.#chooser = new Chooser(core);
-    this.#receipts = new ReceiptCodec(secret);
+    this.#receipts = new ReceiptCodec(secret, core.brokerName);
   }
 
   async receive(groupName: string, options: ReceiveOptions): Promise<ReceiveAnswer> {
@@ -194,8 +204,41 @@ export class Leases {
   }
 
   async #receive(group: GroupState, options: ReceiveOptions, attempt: string | undefined): Promise<ReceiveAnswer> {
+    return this.#search(group, options, {
+      serve: async (choice) => {
+        const taking = this.#take(group, choice, options.invisibleMs, attempt);
+        this.#passOn(group); // before it is decided: others need not wait for that
+        const messages = await taking;
+        const named = attempt === undefined ? undefined : group.attempts.get(attempt);
+        return messages.length > 0 ? this.#answer(group, messages, undefined, named) : undefined;
+      },
+      nothing: (reason) => this.#answer(group, [], reason),
+    });
+  }
+
+  /**
+   * Waits until something could be handed out here, at most `waitMs`, and takes nothing: for whoever waits on several
+   * brokers and will receive from one. What it saw somebody else may take first.
+   */
+  async ready(groupName: string, wait: Pick<ReceiveOptions, 'waitMs' | 'signal'>): Promise<boolean> {
+    const group = groupNamed(this.#core.state, groupName);
+    this.#checkStyle(group);
+    return this.#search<boolean>(
+      group,
+      { max: 1, min: 1, maxBytes: 1, ...wait },
+      {
+        serve: (choice) => {
+          choice.release();
+          return Promise.resolve(true);
+        },
+        nothing: () => false,
+      },
+    );
+  }
+
+  async #search<T>(group: GroupState, options: Search, purpose: Purpose<T>): Promise<T> {
     try {
-      return await this.#untilServed(group, options, attempt);
+      return await this.#untilServed(group, options, purpose);
     } finally {
       this.#passOn(group);
     }
@@ -206,7 +249,7 @@ export class Leases {
     this.#desks.passOn(group, this.#queues(group));
   }
 
-  async #untilServed(group: GroupState, options: ReceiveOptions, attempt: string | undefined): Promise<ReceiveAnswer> {
+  async #untilServed<T>(group: GroupState, options: Search, purpose: Purpose<T>): Promise<T> {
     const { clock } = this.#core;
     const deadline = clock.monotonic() + options.waitMs;
     const line = this.#desks.line(group);
@@ -230,28 +273,25 @@ export class Leases {
       const enough = choice.messages.length >= options.min || choice.full || choice.more;
       if (choice.exhausted.length > 0) await this.#bury(group, choice);
       else if (choice.messages.length > 0 && (enough || left <= 0 || over !== undefined)) {
-        const taking = this.#take(group, choice, options.invisibleMs, attempt);
-        this.#passOn(group); // before it is decided: others need not wait for that
-        const messages = await taking;
-        const named = attempt === undefined ? undefined : group.attempts.get(attempt);
-        if (messages.length > 0) return this.#answer(group, messages, undefined, named);
+        const served = await purpose.serve(choice);
+        if (served !== undefined) return served;
       } else {
         const cleared = await this.#pass(group, choice);
         if (!alone) busy.push(...choice.busy);
         if (busy.length > 0 && over === undefined) continue;
-        if (left <= 0 || over !== undefined) return this.#answer(group, [], emptyReason(round[0]!, over));
+        if (left <= 0 || over !== undefined) return purpose.nothing(emptyReason(round[0]!, over));
         if (cleared || line.news !== looked || round.some((one) => one.more || one.missed())) continue;
         const seen = round.reduce((sum, { messages }) => sum + messages.length, 0);
         patient = seen >= options.min; // enough, but never in one hand
         if (patient) continue;
         if (seen > 0) this.#passOn(group); // too few for him, not for everybody
         over = await this.#wait(group, { ms: left, looked, signal: options.signal() });
-        if (over === 'GONE') return this.#answer(group, [], emptyReason(round[0]!, over));
+        if (over === 'GONE') return purpose.nothing(emptyReason(round[0]!, over));
       }
     }
   }
 
-  async #choose(group: GroupState, options: ReceiveOptions, desks: readonly Desk[], patient: boolean): Promise<Choice> {
+  async #choose(group: GroupState, options: Search, desks: readonly Desk[], patient: boolean): Promise<Choice> {
     this.#checkStill(group);
     const choice = await this.#chooser.choose(desks, options, patient);
     try {
@@ -364,13 +404,19 @@ export class Leases {
       // Told again meanwhile: whoever asked again has the messages.
       if (attempt && this.#told.get(attempt) !== number) return;
       if (attempt) this.#told.set(attempt, GIVEN_BACK);
-      void this.#return(group, messages).catch(() => undefined); // they come back by themselves when their time is over
+      const handles = messages.map(({ receiptHandle }) => receiptHandle);
+      void this.#return(group, handles).catch(() => undefined); // they come back by themselves when their time is over
     };
     return { messages, reason, lag, giveBack };
   }
 
-  async #return(group: GroupState, messages: readonly LeasedDelivery[]): Promise<void> {
-    const items = messages.map(({ receiptHandle }) => this.#receipts.decode(group.record, receiptHandle));
+  /** Leases whose holders never got them end at once, and the attempts do not count. Foreign handles are passed over. */
+  async giveBack(groupName: string, handles: readonly string[]): Promise<void> {
+    await this.#return(groupNamed(this.#core.state, groupName), handles);
+  }
+
+  async #return(group: GroupState, handles: readonly string[]): Promise<void> {
+    const items = handles.map((handle) => this.#receipts.decode(group.record, handle));
     await this.#settle(
       group,
       known(items).map((item) => ({ ...item, action: 'RETURN' })),

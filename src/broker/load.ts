@@ -26,7 +26,9 @@ import {
   type Owner,
 } from './state';
 import type { DeclaredTag } from './tags';
-import type { Tombstone, Topic } from './topic';
+import { queuesOf } from './partitions';
+import type { Tombstone } from './tombstone';
+import type { Topic } from './topic';
 
 /** Lookups of queue ends under way at once while loading: nothing else reads then. */
 const LOADS_AT_ONCE = 16;
@@ -76,7 +78,7 @@ async function loadTopics(
   for (const { value } of await rowsOf(state, tables, 't')) {
     const record = parseJson<Topic>(value);
     const topic = state.newTopicState(record);
-    const count = record.partitions.filter((partition) => partition.broker === brokerName).length;
+    const count = queuesOf(record.partitions, brokerName);
     for (let queueId = 0; queueId < count; queueId++) {
       const min = minima.get(queueNumber(record.no, queueId)) ?? 0;
       const queue = new Queue(record.no, queueId, min, min);
@@ -100,9 +102,18 @@ async function loadTopics(
     const topic = state.topics.get(key.readUIntBE(1, 6));
     if (topic) topic.scheduled = readNumber(value, 0);
   }
-  for (const { value } of await rowsOf(state, tables, 'x')) {
-    const tombstone = parseJson<Tombstone>(value);
-    state.tombstones.set(tombstone.name, tombstone);
+  await loadTombstones(state, tables);
+}
+
+async function loadTombstones(state: BrokerState, tables: Tables): Promise<void> {
+  for (const [kind, letter] of [
+    ['TOPIC', 'x'],
+    ['GROUP', 'G'],
+  ] as const) {
+    for (const { value } of await rowsOf(state, tables, letter)) {
+      const tombstone = parseJson<Tombstone>(value);
+      state.tombstones[kind].set(tombstone.name, tombstone);
+    }
   }
 }
 

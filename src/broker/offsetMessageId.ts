@@ -14,6 +14,9 @@ export function idTagBytes(messageIdTag: string): Buffer {
   return tag;
 }
 
+/** The first 16 digits of every id of a broker with this label. */
+export const idMarkOf = (messageIdTag: string): string => idTagBytes(messageIdTag).toString('hex').toUpperCase();
+
 export function offsetMessageId(idTag: Buffer, position: number): string {
   const id = Buffer.allocUnsafe(16);
   idTag.copy(id);

@@ -12,7 +12,8 @@ import type { Core } from './core';
 import { hourOf } from './idRuns';
 import type { Queue } from './queue';
 import { answerBucketOf } from './sends';
-import { TOMBSTONE_MS } from './topic';
+import type { Buried } from './state';
+import { TOMBSTONE_MS } from './tombstone';
 
 /** What a disk says of itself; storage/diskSpace.ts asks the real one. */
 export interface DiskSpace {
@@ -64,10 +65,12 @@ export class Retention {
     head = Math.min(head, applied + 1);
     const answerBucket = answerBucketOf(now) - 1;
     const decisionHour = hourOf(now - LIMITS.decisionMs);
-    const tombstones = this.#oldTombstones(now);
-    const due = answerBucket > marks.answerBucket || decisionHour > marks.decisionHour || tombstones.length > 0;
-    if (head <= marks.journalHead && !due) return;
-    await this.trim(Math.max(head, marks.journalHead), answerBucket, tombstones, decisionHour);
+    const tombstones = this.#oldTombstones('TOPIC', now);
+    const groupTombstones = this.#oldTombstones('GROUP', now);
+    const due = answerBucket > marks.answerBucket || decisionHour > marks.decisionHour;
+    const old = tombstones.length + groupTombstones.length > 0;
+    if (head <= marks.journalHead && !due && !old) return;
+    await this.trim(Math.max(head, marks.journalHead), answerBucket, tombstones, decisionHour, groupTombstones);
   }
 
   /** Asks the disk and decides whether anything more is taken in. */
@@ -87,16 +90,21 @@ export class Retention {
     return head + Math.max(1, Math.ceil((end - head) * FORCED_STEP));
   }
 
-  #oldTombstones(now: number): string[] {
-    const { tombstones } = this.#core.state;
-    return [...tombstones.values()]
+  #oldTombstones(kind: Buried, now: number): string[] {
+    return [...this.#core.state.tombstones[kind].values()]
       .filter(({ deletedAt }) => deletedAt < now - TOMBSTONE_MS)
       .map(({ name }) => name)
       .slice(0, 1000);
   }
 
   /** Moves the journal's head to `head`, and every queue's minimum to its first message that stays. */
-  async trim(head: number, answerBucket: number, tombstones: string[], decisionHour = 0): Promise<void> {
+  async trim(
+    head: number,
+    answerBucket: number,
+    tombstones: string[],
+    decisionHour = 0,
+    groupTombstones: string[] = [],
+  ): Promise<void> {
     const minima = await this.#minima(positionOf(head, 0));
     const { marks } = this.#core.state;
     const idHour = head > this.#core.state.applied ? hourOf(marks.time) : await this.#hourOfIndex(head);
@@ -112,7 +120,8 @@ export class Retention {
         tombstones: [],
       });
     }
-    await this.#core.submit({ kind: 'trim', head, minima, idHour, answerBucket, decisionHour, tombstones });
+    const old = { tombstones, groupTombstones };
+    await this.#core.submit({ kind: 'trim', head, minima, idHour, answerBucket, decisionHour, ...old });
     if (minima.length > 0) this.#log.info({ head, queues: minima.length }, 'messages trimmed');
   }
 

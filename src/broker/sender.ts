@@ -11,13 +11,13 @@ import { hexOf, MESSAGE_ID_BYTES, type MessageIds } from '../base/messageId';
 import { reused, type Answers } from './answers';
 import { takesNothing } from './brokerPermission';
 import { topicNamed, type Core } from './core';
-import { messageGroupHash } from './hash';
 import { bodyBytes, encodeMessage, type KeyedSend, type OutgoingMessage, type StoredAnswer } from './message';
 import { offsetMessageId } from './offsetMessageId';
+import { noWritableQueue, partitionOf } from './partition';
 import type { SendOutcome } from './sends';
 import type { KeyedAnswer } from './sends';
 import type { TopicState } from './state';
-import { refusalOf, writable, type Topic } from './topic';
+import { refusalOf, writable } from './topic';
 
 export type SendResult = StoredResult | ScheduledResult | { readonly error: GantryError };
 
@@ -60,8 +60,6 @@ export class Sender {
   readonly #answers: Answers;
   readonly #ids: MessageIds;
   readonly #turn = new WeakMap<TopicState, { next: number }>();
-  /** Writable queues in the order of the partitions, per version of a topic's record. */
-  readonly #writable = new WeakMap<Topic, readonly number[]>();
 
   constructor(core: Core, answers: Answers, ids: MessageIds) {
     this.#core = core;
@@ -122,30 +120,25 @@ export class Sender {
     return queueId;
   }
 
-  /** The queue that a message without a place of its own goes to. */
+  /** The queue for a message that is on this broker already and stays on it: that of its messageGroup, if it is here. */
   queueFor(topic: TopicState, messageGroup: string | undefined): number {
-    return messageGroup === undefined ? this.#nextQueue(topic) : this.#queueOfGroup(topic, messageGroup);
+    const queueId = messageGroup === undefined ? undefined : this.#queueOfGroup(topic, messageGroup);
+    return typeof queueId === 'number' ? queueId : this.#nextQueue(topic);
   }
 
-  /** murmur2 over the topic's list of partitions, never over those that happen to be reachable. */
-  #queueOfGroup(topic: TopicState, messageGroup: string): number {
-    const { record } = topic;
-    let queueIds = this.#writable.get(record);
-    if (!queueIds) {
-      queueIds = record.partitions.filter(({ queueId }) => queueId < record.writeQueues).map(({ queueId }) => queueId);
-      this.#writable.set(record, queueIds);
-    }
-    return queueIds[messageGroupHash(messageGroup) % queueIds.length]!;
+  #queueOfGroup({ record }: TopicState, messageGroup: string): number | GantryError {
+    const { broker, queueId } = partitionOf(record.partitions, record.writeQueues, messageGroup);
+    if (broker === this.#core.brokerName) return queueId;
+    return new GantryError(
+      'QUEUE_ELSEWHERE',
+      `messageGroup ${messageGroup} of topic ${record.name} belongs to queue ${queueId} of broker ${broker}: send it there`,
+      { retryAfterMs: 1000 },
+    );
   }
 
-  #pinned(topic: TopicState, queue: { broker: string; queueId: number }): number | GantryError {
-    if (queue.broker !== this.#core.brokerName || queue.queueId >= topic.record.writeQueues) {
-      return new GantryError(
-        'QUEUE_NOT_FOUND',
-        `topic ${topic.record.name} has no writable queue ${queue.queueId} on broker ${queue.broker}: GET /v1/topics/${topic.record.name}/queues lists them`,
-      );
-    }
-    return queue.queueId;
+  #pinned({ record }: TopicState, queue: { broker: string; queueId: number }): number | GantryError {
+    const found = queue.broker === this.#core.brokerName && queue.queueId < record.writeQueues;
+    return found ? queue.queueId : noWritableQueue(record.name, queue);
   }
 
   async #store(

@@ -5,6 +5,7 @@
  * `applied`.
  */
 import { numberValue, readNumber, tableKeys, writeNumber } from '../../storage/keys';
+import { LIMITS } from '../base/limits';
 import { EVERYTHING_ALLOWED, type BrokerPermission } from './brokerPermission';
 import type { Identity, QueueOffset } from './command';
 import { retryTopicOf, type Group } from './group';
@@ -18,7 +19,8 @@ import type { Queue } from './queue';
 import type { DeclaredTag, SeenTag } from './tags';
 import { SeenTags } from './tags';
 import type { Tail } from './tail';
-import type { Tombstone, Topic } from './topic';
+import { buried, type Tombstone } from './tombstone';
+import type { Topic } from './topic';
 
 export interface TopicState {
   record: Topic;
@@ -92,20 +94,24 @@ export const queueIdOfNumber = (number: number): number => number % 0x10000;
 
 /** Families that are loaded whole at start; their rows are counted so that a missing one is noticed. */
 export type Family =
-  't' | 'x' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p';
+  't' | 'x' | 'G' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p';
+
+/** What leaves a tombstone. */
+export type Buried = 'TOPIC' | 'GROUP';
 
 export class BrokerState {
   readonly topics = new Map<number, TopicState>();
   readonly topicsByName = new Map<string, TopicState>();
   readonly groups = new Map<number, GroupState>();
   readonly groupsByName = new Map<string, GroupState>();
-  readonly tombstones = new Map<string, Tombstone>();
+  /** Of deleted topics and groups, by name. */
+  readonly tombstones = { TOPIC: new Map<string, Tombstone>(), GROUP: new Map<string, Tombstone>() };
   readonly overlay = new Overlay();
   readonly idRuns = new IdRuns();
   readonly keys = new KeyIndex();
   readonly tail: Tail;
   readonly counts: Record<Family, number> = {
-    ...{ t: 0, x: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
+    ...{ t: 0, x: 0, G: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
     ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0, w: 0, h: 0, p: 0 },
   };
   readonly halves = new Halves(this.overlay, this.counts);
@@ -121,6 +127,8 @@ export class BrokerState {
   readonly deletedTopics = new Map<number, number>();
   /** Waiting messages that were added since somebody looked: due time and position (timers.ts). */
   newTimers: [number, number][] = [];
+  /** Changes, since this process started, of what brokers share (definition.ts). */
+  definitionChanges = 0;
   /** Names of topics that went since somebody looked: the NameServers are to hear of it. */
   goneTopics: string[] = [];
   /** Topics that went while messages waited for them: the janitor deletes these. */
@@ -139,10 +147,11 @@ export class BrokerState {
     this.topicsByName.set(record.name, topic);
     this.overlay.put(tableKeys.topic(record.no), json(record));
     if (isNew) this.counts.t++;
+    this.definitionChanges++;
   }
 
-  /** Forgets a topic and all that hangs on it; its index rows are the janitor's. */
-  dropTopic(topic: TopicState, tombstone: Tombstone, index: number): void {
+  /** Forgets a topic and all that hangs on it but its tombstone; its index rows are the janitor's. */
+  dropTopic(topic: TopicState, index: number): void {
     const { record } = topic;
     this.topics.delete(record.no);
     this.topicsByName.delete(record.name);
@@ -158,9 +167,6 @@ export class BrokerState {
     }
     this.halves.dropTopic(record.no);
     this.deletedTopics.set(record.no, index);
-    if (!this.tombstones.has(tombstone.name)) this.counts.x++;
-    this.tombstones.set(tombstone.name, tombstone);
-    this.overlay.put(tableKeys.tombstone(tombstone.name), json(tombstone));
   }
 
   #dropQueue(queue: Queue): void {
@@ -174,10 +180,31 @@ export class BrokerState {
     for (const parking of [...queue.waiting]) parking.wake('REBALANCED');
   }
 
-  dropTombstone(name: string): void {
-    if (!this.tombstones.delete(name)) return;
-    this.overlay.delete(tableKeys.tombstone(name));
-    this.counts.x--;
+  /** Remembers a deletion beside those of the same name. */
+  bury(kind: Buried, deletion: Tombstone): void {
+    const { tombstones, letter, keyOf } = this.#graveyard(kind);
+    const { name } = deletion;
+    const before = tombstones.get(name);
+    if (!before && tombstones.size >= LIMITS.tombstones) this.dropTombstone(kind, oldestOf(tombstones));
+    if (!before) this.counts[letter]++;
+    const tombstone = buried(before, deletion);
+    tombstones.set(name, tombstone);
+    this.overlay.put(keyOf(name), json(tombstone));
+    this.definitionChanges++;
+  }
+
+  dropTombstone(kind: Buried, name: string): void {
+    const { tombstones, letter, keyOf } = this.#graveyard(kind);
+    if (!tombstones.delete(name)) return;
+    this.overlay.delete(keyOf(name));
+    this.counts[letter]--;
+  }
+
+  #graveyard(kind: Buried) {
+    const tombstones = this.tombstones[kind];
+    return kind === 'TOPIC'
+      ? { tombstones, letter: 'x' as const, keyOf: tableKeys.tombstone }
+      : { tombstones, letter: 'G' as const, keyOf: tableKeys.groupTombstone };
   }
 
   putGroup(group: GroupState, isNew: boolean): void {
@@ -186,9 +213,10 @@ export class BrokerState {
     this.groupsByName.set(record.name, group);
     this.overlay.put(tableKeys.group(record.no), json(record));
     if (isNew) this.counts.g++;
+    this.definitionChanges++;
   }
 
-  /** Forgets a group and all that hangs on it; its dead letters and waiting messages are the janitor's. */
+  /** Forgets a group and all that hangs on it but its tombstone; its dead letters and waiting messages are the janitor's. */
   dropGroup(group: GroupState, index: number): void {
     const { no } = group.record;
     this.groups.delete(no);
@@ -467,6 +495,13 @@ export class BrokerState {
       traffic: { messagesOut: 0, bytesOut: 0 },
     };
   }
+}
+
+/** A full order: a restart restores them in another one than they came in. */
+function oldestOf(tombstones: ReadonlyMap<string, Tombstone>): string {
+  const isOlder = (a: Tombstone, b: Tombstone) =>
+    a.deletedAt !== b.deletedAt ? a.deletedAt < b.deletedAt : a.name < b.name;
+  return [...tombstones.values()].reduce((oldest, one) => (isOlder(one, oldest) ? one : oldest)).name;
 }
 
 const LEASE_BYTES = 20;

@@ -19,12 +19,16 @@ export interface Topic {
   /** One per creation, the same on all its brokers. */
   readonly id: string;
   readonly version: number;
+  /** Changes of its declared tags; absent before the first one. */
+  readonly tagsVersion?: number;
   readonly type: TopicType;
+  /** On each of its brokers. */
   readonly readQueues: number;
   readonly writeQueues: number;
   readonly permission: Permission;
   readonly tagPolicy: TagPolicy;
   readonly description?: string;
+  /** On all its brokers. */
   readonly partitions: readonly Partition[];
   /** Milliseconds since 1970. */
   readonly createdAt: number;
@@ -38,20 +42,13 @@ export interface TopicPatch {
   readonly permission?: Permission;
   readonly tagPolicy?: TagPolicy;
   readonly description?: string | null;
+  /** It gets queues on these, too. */
+  readonly brokers?: readonly string[];
   readonly allowReorder?: boolean;
 }
 
-/** A deleted topic is remembered so that a broker that was away does not bring it back. */
-export interface Tombstone {
-  readonly name: string;
-  readonly no: number;
-  readonly id: string;
-  readonly version: number;
-  readonly deletedAt: number;
-}
-
-/** Tombstones are kept for 30 days: a broker that was away longer is emptied before it comes back. */
-export const TOMBSTONE_MS = 30 * 24 * 3_600_000;
+/** Its home: the one broker that changes it, and tells the others. It never moves. */
+export const homeOf = ({ partitions }: Pick<Topic, 'partitions'>): string => partitions[0]!.broker;
 
 export const readable = (permission: Permission): boolean => permission === 'RW' || permission === 'R';
 export const writable = (permission: Permission): boolean => permission === 'RW' || permission === 'W';
@@ -66,16 +63,6 @@ export function checkQueueCounts(readQueues: number, writeQueues: number): void 
       { errors: [{ pointer: '/readQueues', detail: `must be >= writeQueues (${writeQueues})` }] },
     );
   }
-}
-
-/** Grows `partitions` so that all of this broker's queues are in it; never removes one. */
-export function growPartitions(partitions: readonly Partition[], broker: string, queues: number): readonly Partition[] {
-  let known = 0;
-  for (const partition of partitions) if (partition.broker === broker) known++;
-  if (known >= queues) return partitions;
-  const grown = [...partitions];
-  for (let queueId = known; queueId < queues; queueId++) grown.push({ broker, queueId });
-  return grown;
 }
 
 export type MessageType = Exclude<TopicType, 'MIXED'>;

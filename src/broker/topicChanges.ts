@@ -8,7 +8,8 @@ import { groupOfOwnTopic, isSystemTopic, subscriptionTo } from './group';
 import { removeGroup } from './groupChanges';
 import type { BrokerState, GroupState, TopicState } from './state';
 import type { DeclaredTag } from './tags';
-import { checkQueueCounts, growPartitions, type Topic, type TopicPatch } from './topic';
+import { brokersIn, growPartitions, writablePartitions } from './partitions';
+import { checkQueueCounts, homeOf, type Topic, type TopicPatch } from './topic';
 import { dropTopic } from './topicRemoval';
 
 export interface TopicChange {
@@ -53,26 +54,25 @@ export function createTopic(state: BrokerState, applied: Applied<CommandOf<'crea
   const owner = groupOfOwnTopic(wanted.name);
   if (owner !== undefined && !state.groupsByName.has(owner))
     return { refused: new GantryError('GROUP_NOT_FOUND', `group ${owner} was deleted meanwhile`) };
-  // A group's own topics are bounded by the number of groups.
-  if (
-    (state.topics.size >= LIMITS.topics && !isSystemTopic(wanted.name)) ||
-    state.queueCount + wanted.readQueues > LIMITS.queues
-  ) {
-    return {
-      refused: new GantryError(
-        'LIMIT_EXCEEDED',
-        `this broker has ${state.topics.size} topics with ${state.queueCount} queues, and no room for more: delete some first`,
-      ),
-    };
-  }
-  // Versions go on rising across a deletion: a NameServer takes the higher one for the newer.
-  const version = (state.tombstones.get(wanted.name)?.version ?? 0) + 1;
+  const full = topicLimitRefusal(state, wanted.readQueues, isSystemTopic(wanted.name));
+  if (full) return { refused: full };
+  // Versions go on rising across a deletion: a NameServer takes the higher one for the newer. The tombstone stays: a
+  // broker that was away has yet to learn that the topic it knows is not this one.
+  const version = (state.tombstones.TOPIC.get(wanted.name)?.version ?? 0) + 1;
   const record: Topic = { ...wanted, no: index, version, createdAt: time, updatedAt: time };
   const topic = state.newTopicState(record);
-  addQueues(state, topic);
-  state.dropTombstone(record.name);
+  addQueues(state, topic, record.readQueues);
   state.putTopic(topic, true);
   return { ok: { topic: record, changed: true } };
+}
+
+/** A group's own topics are bounded by the number of groups. */
+export function topicLimitRefusal(state: BrokerState, queues: number, ofGroup = false): GantryError | undefined {
+  if ((state.topics.size < LIMITS.topics || ofGroup) && state.queueCount + queues <= LIMITS.queues) return undefined;
+  return new GantryError(
+    'LIMIT_EXCEEDED',
+    `this broker has ${state.topics.size} topics with ${state.queueCount} queues, and no room for more: delete some first`,
+  );
 }
 
 const COMPARED = ['type', 'readQueues', 'writeQueues', 'permission', 'tagPolicy', 'description'] as const;
@@ -95,8 +95,8 @@ function sameAgain(
 }
 
 /** Queues exist from 0 up to the most that the topic ever had here; shrinking only hides them. */
-function addQueues(state: BrokerState, topic: TopicState): void {
-  for (let queueId = topic.queues.length; queueId < topic.record.readQueues; queueId++) {
+export function addQueues(state: BrokerState, topic: TopicState, queues: number): void {
+  for (let queueId = topic.queues.length; queueId < queues; queueId++) {
     topic.queues.push(new Queue(topic.record.no, queueId, 0, 0));
     state.queueCount++;
   }
@@ -111,43 +111,47 @@ export function updateTopic(state: BrokerState, applied: Applied<CommandOf<'upda
   const before = topic.record;
   const { allowReorder, ...patch } = command.patch;
   const merged = merge(before, patch);
-  const refused = refuseUpdate(state, before, merged, allowReorder === true);
+  const refused = refuseUpdate(state, topic, merged, allowReorder === true);
   if (refused) return { refused };
-  if (COMPARED.every((field) => before[field] === merged[field])) return { ok: { topic: before, changed: false } };
-  topic.record = {
-    ...merged,
-    version: before.version + 1,
-    updatedAt: time,
-    partitions: growPartitions(before.partitions, command.broker, merged.readQueues),
-  };
-  addQueues(state, topic);
+  const grown = merged.partitions !== before.partitions;
+  if (!grown && COMPARED.every((field) => before[field] === merged[field]))
+    return { ok: { topic: before, changed: false } };
+  topic.record = { ...merged, version: before.version + 1, updatedAt: time };
+  addQueues(state, topic, merged.readQueues);
   state.putTopic(topic, false);
   return { ok: { topic: topic.record, changed: true } };
 }
 
 function merge(before: Topic, patch: Omit<TopicPatch, 'allowReorder'>): Topic {
-  const { description, ...rest } = patch;
-  const merged: Topic = { ...before, ...rest };
+  const { description, brokers = [], ...rest } = patch;
+  const all = [...new Set([...brokersIn(before.partitions), ...[...brokers].sort()])];
+  const partitions = growPartitions(before.partitions, all, rest.readQueues ?? before.readQueues);
+  const merged: Topic = { ...before, ...rest, partitions };
   if (description === undefined) return merged;
   if (description !== null) return { ...merged, description };
   const { description: _, ...without } = merged;
   return without;
 }
 
-function refuseUpdate(state: BrokerState, before: Topic, after: Topic, allowReorder: boolean): GantryError | undefined {
+function refuseUpdate(
+  state: BrokerState,
+  { record: before, queues }: TopicState,
+  after: Topic,
+  allowReorder: boolean,
+): GantryError | undefined {
   try {
     checkQueueCounts(after.readQueues, after.writeQueues);
   } catch (error) {
     return error as GantryError;
   }
-  if (after.writeQueues !== before.writeQueues && before.type === 'FIFO' && !allowReorder) {
+  if (takesGroups(before) && movesGroups(before, after) && !allowReorder) {
     return new GantryError(
       'REORDER_NOT_ALLOWED',
-      `topic ${before.name} is FIFO: with ${after.writeQueues} instead of ${before.writeQueues} writable queues a messageGroup may move to another queue and overtake itself. ` +
+      `topic ${before.name} is ${before.type}: with other writable queues than now a messageGroup may move to another queue and overtake itself. ` +
         'Let consumers finish first and send allowReorder: true.',
     );
   }
-  const known = before.partitions.length;
+  const known = queues.length;
   if (after.readQueues > known && state.queueCount + after.readQueues - known > LIMITS.queues) {
     return new GantryError(
       'LIMIT_EXCEEDED',
@@ -157,6 +161,17 @@ function refuseUpdate(state: BrokerState, before: Topic, after: Topic, allowReor
   return undefined;
 }
 
+const takesGroups = ({ type }: Topic): boolean => type === 'FIFO' || type === 'MIXED';
+
+/** A messageGroup's place follows from the list of writable queues: it is the same for all while that is. */
+function movesGroups(before: Topic, after: Topic): boolean {
+  const [old, now] = [before, after].map((topic) => writablePartitions(topic.partitions, topic.writeQueues));
+  return (
+    old!.length !== now!.length ||
+    old!.some((one, i) => one.broker !== now![i]!.broker || one.queueId !== now![i]!.queueId)
+  );
+}
+
 export function deleteTopic(state: BrokerState, applied: Applied<CommandOf<'deleteTopic'>>): Outcome<'deleteTopic'> {
   const { command } = applied;
   const topic = state.topics.get(command.no);
@@ -164,7 +179,7 @@ export function deleteTopic(state: BrokerState, applied: Applied<CommandOf<'dele
   const { record } = topic;
   const failed = preconditionRefusal(command, record.version, `topic ${record.name}`);
   if (failed) return { refused: failed };
-  const groups = [...state.groups.values()].filter((group) => subscriptionTo(group.record, record.no));
+  const groups = readersOf(state, record.no);
   if (groups.length > 0 && !command.force) {
     const names = groups.map((group) => group.record.name);
     return {
@@ -177,9 +192,17 @@ export function deleteTopic(state: BrokerState, applied: Applied<CommandOf<'dele
       ),
     };
   }
-  for (const group of groups) unsubscribe(state, group, record.no, applied);
-  dropTopic(state, topic, applied);
+  removeTopic(state, topic, applied);
   return { ok: { topic: record, changed: true } };
+}
+
+export const readersOf = (state: BrokerState, topic: number): GroupState[] =>
+  [...state.groups.values()].filter((group) => subscriptionTo(group.record, topic));
+
+/** The topic, and the groups that read nothing else. */
+export function removeTopic(state: BrokerState, topic: TopicState, applied: Applied): void {
+  for (const group of readersOf(state, topic.record.no)) unsubscribe(state, group, topic.record.no, applied);
+  dropTopic(state, topic, applied);
 }
 
 /** A group goes with its only topic, and with the first of several: what it is called after. */
@@ -187,7 +210,10 @@ function unsubscribe(state: BrokerState, group: GroupState, topic: number, appli
   const { record } = group;
   if (record.topic === topic) return removeGroup(state, group, applied);
   const subscriptions = record.subscriptions.filter((subscription) => subscription.topic !== topic);
-  group.record = { ...record, subscriptions, version: record.version + 1, updatedAt: applied.time };
+  // Only its home raises the version, for all of its brokers.
+  const isHome = homeOf(state.topics.get(record.topic)!.record) === state.identity?.name;
+  const raised = isHome ? { version: record.version + 1, updatedAt: applied.time } : {};
+  group.record = { ...record, subscriptions, ...raised };
   state.putGroup(group, false);
 }
 
@@ -209,7 +235,14 @@ export function putTag(state: BrokerState, applied: Applied<CommandOf<'putTag'>>
     updatedAt: time,
   };
   state.putDeclaredTag(topic, tag);
+  noteTags(state, topic);
   return { ok: { tag, created: !before } };
+}
+
+/** The topic's own version, and its ETag, are another matter. */
+function noteTags(state: BrokerState, topic: TopicState): void {
+  topic.record = { ...topic.record, tagsVersion: (topic.record.tagsVersion ?? 0) + 1 };
+  state.putTopic(topic, false);
 }
 
 export function deleteTag(state: BrokerState, applied: Applied<CommandOf<'deleteTag'>>): Outcome<'deleteTag'> {
@@ -220,5 +253,6 @@ export function deleteTag(state: BrokerState, applied: Applied<CommandOf<'delete
   const failed = preconditionRefusal(command, tag.version, `tag ${command.tag}`);
   if (failed) return { refused: failed };
   state.dropDeclaredTag(topic, command.tag);
+  noteTags(state, topic);
   return { ok: { tag, created: false } };
 }

@@ -6,8 +6,9 @@ export function dropTopic(state: BrokerState, topic: TopicState, { index, time }
   const { record } = topic;
   for (const group of state.groups.values())
     for (const queue of topic.queues) state.forgetQueue(group, record.no, queue.queueId);
-  const tombstone = { name: record.name, no: record.no, id: record.id, version: record.version + 1, deletedAt: time };
-  state.dropTopic(topic, tombstone, index);
+  const { name, id, version } = record;
+  state.dropTopic(topic, index);
+  state.bury('TOPIC', { name, id, version: version + 1, deletedAt: time });
 }
 
 export function dropTopicNamed(state: BrokerState, name: string, applied: Applied): void {

@@ -3,14 +3,14 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import { permissionHere } from './brokerPermission';
 import type { Precondition } from './command';
-import { topicNamed, type Core } from './core';
+import { checkHome, topicNamed, type Core } from './core';
 import { isSystemTopic } from './group';
 import type { Queue } from './queue';
+import { growPartitions } from './partitions';
 import type { TopicState } from './state';
 import type { DeclaredTag, SeenTag } from './tags';
 import {
   checkQueueCounts,
-  growPartitions,
   readable,
   writable,
   type Permission,
@@ -29,6 +29,8 @@ export interface NewTopic {
   readonly permission: Permission;
   readonly tagPolicy: TagPolicy;
   readonly description?: string;
+  /** Its brokers beside this one, which is its home. */
+  readonly brokers?: readonly string[];
 }
 
 export interface QueueView {
@@ -46,7 +48,7 @@ export class Topics {
     this.#core = core;
   }
 
-  async create(wanted: NewTopic, condition: Precondition = {}): Promise<TopicChange> {
+  async create({ brokers = [], ...wanted }: NewTopic, condition: Precondition = {}): Promise<TopicChange> {
     checkQueueCounts(wanted.readQueues, wanted.writeQueues);
     checkQueueLimit(wanted.readQueues);
     const existing = this.#core.state.topicsByName.get(wanted.name)?.record;
@@ -55,15 +57,21 @@ export class Topics {
       topic: {
         ...wanted,
         id: existing?.id ?? this.#core.chance.bytes(8).toString('hex'),
-        partitions: growPartitions([], this.#core.brokerName, wanted.readQueues),
+        partitions: growPartitions([], this.#homeAnd(brokers), wanted.readQueues),
       },
       ...condition,
     });
   }
 
+  #homeAnd(brokers: readonly string[]): string[] {
+    const { brokerName } = this.#core;
+    return [brokerName, ...[...brokers].filter((name) => name !== brokerName).sort()];
+  }
+
   async update(name: string, patch: TopicPatch, condition: Precondition = {}): Promise<TopicChange> {
     const { record } = topicNamed(this.#core.state, name);
     if (isSystemTopic(name)) throw belongsToGroup('VALIDATION_FAILED', name);
+    checkHome(this.#core, record);
     if (patch.readQueues !== undefined) checkQueueLimit(patch.readQueues);
     return this.#core.submit({
       kind: 'updateTopic',
@@ -116,6 +124,7 @@ export class Topics {
     condition: Precondition = {},
   ): Promise<TagChange> {
     const { record } = topicNamed(this.#core.state, name);
+    checkHome(this.#core, record);
     return this.#core.submit({
       kind: 'putTag',
       topic: record.no,
@@ -127,6 +136,7 @@ export class Topics {
 
   async deleteTag(name: string, tag: string, condition: Precondition = {}): Promise<TagChange> {
     const { record } = topicNamed(this.#core.state, name);
+    checkHome(this.#core, record);
     return this.#core.submit({ kind: 'deleteTag', topic: record.no, tag, ...condition });
   }
 }

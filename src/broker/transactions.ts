@@ -211,7 +211,7 @@ export class Transactions {
   #positionOf(transactionId: string): number {
     const id = Buffer.from(transactionId, 'hex');
     const position = id.length === 16 ? positionOfId(this.#core.idTag, id) : undefined;
-    if (position === undefined) throw unknown(transactionId);
+    if (position === undefined) throw unknownTransaction(transactionId);
     return position;
   }
 
@@ -227,7 +227,7 @@ export class Transactions {
       keys.push(key);
     }
     const stored = (await this.#tables.getMany(keys)).find((value) => value !== undefined);
-    if (!stored) throw unknown(transactionId);
+    if (!stored) throw unknownTransaction(transactionId);
     return parseJson<Decision>(stored);
   }
 }
@@ -246,7 +246,8 @@ function checkGroup(half: Half, { producerGroup }: EndRequest): void {
   );
 }
 
-const unknown = (transactionId: string): GantryError =>
+/** Nobody knows of it, or no longer. */
+export const unknownTransaction = (transactionId: string): GantryError =>
   new GantryError(
     'TRANSACTION_NOT_FOUND',
     `there is no transaction ${transactionId} here: it was never prepared, its topic was deleted, or it was decided over 24 hours ago`,

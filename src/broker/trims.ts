@@ -12,6 +12,7 @@ export function applyTrim(state: BrokerState, { command }: Applied<CommandOf<'tr
   marks.idHour = Math.max(marks.idHour, command.idHour);
   marks.answerBucket = Math.max(marks.answerBucket, command.answerBucket);
   marks.decisionHour = Math.max(marks.decisionHour, command.decisionHour ?? 0);
-  for (const name of command.tombstones) state.dropTombstone(name);
+  for (const name of command.tombstones) state.dropTombstone('TOPIC', name);
+  for (const name of command.groupTombstones ?? []) state.dropTombstone('GROUP', name);
   return { ok: undefined };
 }

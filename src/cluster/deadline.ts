@@ -1,5 +1,14 @@
 /** A call that ends in time even if the called side does not. */
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../base/clock';
+
+/** Why a call's own signal is aborted when its time is over. */
+export class DeadlineOver extends Error {
+  constructor(ms: number) {
+    super(`no answer within ${ms} ms`);
+    this.name = 'DeadlineOver';
+  }
+}
 
 /**
  * The call's result, or a rejection once `ms` milliseconds are over or `parent` aborts. The call's own signal aborts
@@ -13,9 +22,11 @@ export async function withDeadline<T>(
 ): Promise<T> {
   const own = new AbortController();
   const onParent = () => own.abort(parent.reason);
+  // Any number of calls may hang on one signal; each takes its listener away.
+  setMaxListeners(0, parent);
   if (parent.aborted) onParent();
   parent.addEventListener('abort', onParent, { once: true });
-  const timer = clock.after(ms, () => own.abort(new Error(`no answer within ${ms} ms`)));
+  const timer = clock.after(ms, () => own.abort(new DeadlineOver(ms)));
   try {
     own.signal.throwIfAborted();
     return await Promise.race([call(own.signal), aborted(own.signal)]);

@@ -5,12 +5,22 @@
  */
 import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
-import type { TopicRoute } from '../nameserver/route';
+import { idMarkOf } from '../broker/offsetMessageId';
+import type { ClusterMember, ClusterView, TopicRoute } from '../nameserver/route';
 import { withDeadline } from './deadline';
+import type { LiveBroker } from './fleet';
 import type { NameserverPeer } from './nameserverPeer';
 
 /** Longest wait for one NameServer; then the next is asked. */
 const CALL_MS = 1000;
+
+/** Which brokers live. */
+export interface BrokersSeen {
+  /** False when every NameServer that answered had just started: there may be more. */
+  readonly complete: boolean;
+  /** In the order of their names. */
+  readonly brokers: readonly LiveBroker[];
+}
 
 /** What a NameServer made of the question. */
 type Answer = TopicRoute | 'UNKNOWN' | 'STARTING' | 'AWAY';
@@ -18,8 +28,8 @@ type Answer = TopicRoute | 'UNKNOWN' | 'STARTING' | 'AWAY';
 export class Routes {
   readonly #clock: Clock;
   readonly #nameservers: readonly NameserverPeer[];
-  /** The one that answered last is asked first: a NameServer that hangs costs its deadline once. */
-  #first = 0;
+  /** Whether it answered when it was asked last; undefined: it was never asked. */
+  readonly #answered = new Map<NameserverPeer, boolean>();
 
   constructor(parts: { clock: Clock; nameservers: readonly NameserverPeer[] }) {
     this.#clock = parts.clock;
@@ -31,35 +41,117 @@ export class Routes {
    * SERVICE_NOT_AVAILABLE when none answers.
    */
   async of(topic: string, signal: AbortSignal): Promise<TopicRoute> {
-    const answers = new Set<Answer>();
-    const count = this.#nameservers.length;
-    for (let i = 0; i < count; i++) {
-      const at = (this.#first + i) % count;
-      const answer = await this.#ask(this.#nameservers[at]!, topic, signal);
+    const misses = new Set<Answer>();
+    for (const nameserver of this.#inTurn()) {
+      const answer = await this.#ask(nameserver, topic, signal);
       signal.throwIfAborted();
-      answers.add(answer);
       if (answer === 'AWAY') continue;
-      if (i > 0 && !answers.has('UNKNOWN') && !answers.has('STARTING')) this.#first = at;
       if (typeof answer === 'object') return answer;
+      misses.add(answer);
     }
-    throw refusal(topic, answers);
+    throw refusal(topic, misses);
+  }
+
+  /**
+   * All live brokers that any NameServer knows: one that is cut off from a NameServer lives nevertheless. Nobody waits
+   * for a NameServer that did not answer when it was asked last. Throws SERVICE_NOT_AVAILABLE when none answers.
+   */
+  async brokers(): Promise<BrokersSeen> {
+    const asked = this.#nameservers.map((peer) => ({
+      trusted: this.#answered.get(peer) !== false,
+      view: this.#view(peer),
+    }));
+    const heard = async (some: typeof asked) =>
+      (await Promise.all(some.map(({ view }) => view))).filter((view) => view !== undefined);
+    let views = await heard(asked.filter(({ trusted }) => trusted));
+    if (views.length === 0) views = await heard(asked);
+    if (views.length > 0)
+      return { complete: views.some(({ started }) => started), brokers: liveBrokers(views.flatMap(membersOf)) };
+    throw new GantryError('SERVICE_NOT_AVAILABLE', 'no NameServer answers: nobody can tell which brokers live', LATER);
+  }
+
+  /** How it stands with each NameServer, in the order they were given. */
+  nameservers(): { readonly address: string; readonly reachable: boolean }[] {
+    return this.#nameservers.map((peer) => ({ address: peer.address, reachable: this.#answered.get(peer) ?? false }));
+  }
+
+  /** All of them; who did not answer last time comes last: a NameServer that hangs costs its deadline once. */
+  #inTurn(): readonly NameserverPeer[] {
+    const silent = (peer: NameserverPeer) => this.#answered.get(peer) === false;
+    return [...this.#nameservers.filter((peer) => !silent(peer)), ...this.#nameservers.filter(silent)];
+  }
+
+  async #view(nameserver: NameserverPeer): Promise<ClusterView | undefined> {
+    try {
+      const view = await withDeadline(this.#clock, CALL_MS, NEVER, (own) => nameserver.clusterView(own));
+      this.#answered.set(nameserver, true);
+      return view;
+    } catch {
+      this.#answered.set(nameserver, false);
+      return undefined;
+    }
   }
 
   async #ask(nameserver: NameserverPeer, topic: string, signal: AbortSignal): Promise<Answer> {
     try {
-      return await withDeadline(this.#clock, CALL_MS, signal, (own) => nameserver.route(topic, own));
+      const route = await withDeadline(this.#clock, CALL_MS, signal, (own) => nameserver.route(topic, own));
+      this.#answered.set(nameserver, true);
+      return route;
     } catch (error) {
-      if (!(error instanceof GantryError)) return 'AWAY';
-      if (error.code === 'TOPIC_NOT_FOUND') return 'UNKNOWN';
-      return error.code === 'STARTING' ? 'STARTING' : 'AWAY';
+      const refused = error instanceof GantryError;
+      if (!signal.aborted) this.#answered.set(nameserver, refused);
+      if (refused && error.code === 'TOPIC_NOT_FOUND') return 'UNKNOWN';
+      return refused && error.code === 'STARTING' ? 'STARTING' : 'AWAY';
     }
   }
 }
 
-function refusal(topic: string, answers: ReadonlySet<Answer>): GantryError {
-  const later = { retryAfterMs: 1000 };
-  if (answers.has('STARTING'))
-    return new GantryError('STARTING', `a NameServer has just started and may not have heard of ${topic} yet`, later);
-  if (answers.has('UNKNOWN')) return new GantryError('TOPIC_NOT_FOUND', `no live broker has a topic ${topic}`);
-  return new GantryError('SERVICE_NOT_AVAILABLE', 'no NameServer answers: nobody can tell where topics are', later);
+/** Nobody's going away ends what serves everybody. */
+const NEVER = new AbortController().signal;
+const LATER = { retryAfterMs: 1000 };
+
+interface Heard extends ClusterMember {
+  readonly cluster: string;
+  readonly broker: string;
+  readonly messageIdTag: string;
+}
+
+const membersOf = ({ clusters }: ClusterView): Heard[] =>
+  clusters.flatMap(({ cluster, brokers }) =>
+    brokers.flatMap(({ broker, messageIdTag, members }) =>
+      members.map((member) => ({ cluster, broker, messageIdTag, ...member })),
+    ),
+  );
+
+/** Of each member what was heard of it last, whichever NameServer heard it. */
+function liveBrokers(heard: readonly Heard[]): LiveBroker[] {
+  const groups = new Map<string, Map<number, Heard>>();
+  for (const member of heard) {
+    const group = groups.get(member.broker) ?? new Map<number, Heard>();
+    groups.set(member.broker, group);
+    const before = group.get(member.brokerId);
+    if (!before || before.lastHeartbeatTimestamp < member.lastHeartbeatTimestamp) group.set(member.brokerId, member);
+  }
+  const brokers = [...groups].map(([name, group]) => {
+    const members = [...group.values()];
+    const { cluster, messageIdTag } = members[0]!;
+    return { name, cluster, address: masterOf(members)?.address, idMark: idMarkOf(messageIdTag) };
+  });
+  return brokers.sort(byName);
+}
+
+export const byName = (a: LiveBroker, b: LiveBroker): number => (a.name < b.name ? -1 : 1);
+
+/** With two that call themselves master the one of the higher epoch is it (replication.md). */
+function masterOf(members: readonly ClusterMember[]): ClusterMember | undefined {
+  const epoch = Math.max(...members.map((member) => member.epoch));
+  return members.find((member) => member.role === 'MASTER' && member.epoch === epoch);
+}
+
+function refusal(topic: string, misses: ReadonlySet<Answer>): GantryError {
+  // Brokers register with all of them: one that has been up long enough has heard of every topic.
+  if (misses.has('UNKNOWN')) return new GantryError('TOPIC_NOT_FOUND', `no live broker has a topic ${topic}`);
+  if (misses.has('STARTING'))
+    return new GantryError('STARTING', `a NameServer has just started and may not have heard of ${topic} yet`, LATER);
+  return new GantryError('SERVICE_NOT_AVAILABLE', 'no NameServer answers: nobody can tell where topics are', LATER);
 }

@@ -19,6 +19,7 @@ const ABOUT: Record<Role, string> = {
   standalone: 'a NameServer and one broker in one process, each on its own port (default)',
   nameserver: 'the registry of brokers and routes, in memory',
   broker: 'HTTP front, broker and storage; registers with every NameServer',
+  gateway: 'HTTP front alone, without storage: passes every call on to the brokers',
 };
 
 const EXAMPLES: Record<Role | 'all', readonly [string, string, string]> = {
@@ -41,6 +42,11 @@ const EXAMPLES: Record<Role | 'all', readonly [string, string, string]> = {
     'gantry broker --name broker-a --nameservers http://127.0.0.1:9876 --port 8081 --data ./data/broker-a',
     'gantry broker --name broker-b --nameservers http://ns1:9876,http://ns2:9876 --host 0.0.0.0 --advertise broker-b:8080',
     'GANTRY_NAME=broker-c gantry broker --config ./gantry.yaml --flush async --flush-interval-ms 50',
+  ],
+  gateway: [
+    'gantry gateway --nameservers http://127.0.0.1:9876',
+    'gantry gateway --nameservers http://ns1:9876,http://ns2:9876 --host 0.0.0.0 --port 8090',
+    'GANTRY_CLUSTER_SECRET=known-to-all-parts gantry gateway --config ./gantry.yaml',
   ],
 };
 
@@ -97,6 +103,7 @@ function opening(role: Role | undefined): string[] {
     'gantry [standalone] [options]',
     'gantry nameserver [options]',
     'gantry broker [options]',
+    'gantry gateway [options]',
     'gantry config [role] [options]   print the effective configuration, and where it comes from',
     'gantry help [role]               or gantry [role] --help',
     'gantry --version',

@@ -59,6 +59,17 @@ export function ratio(min: number, max: number): Kind<number> {
   );
 }
 
+/** A latency and a time that follows from it, `550:2000`, both in whole milliseconds up to an hour. */
+export const latencyStep: Kind<string> = single(
+  '<latency:ms>',
+  'two whole numbers of milliseconds up to 3600000, such as 550:2000 (answers from 550 ms on, 2000 ms)',
+  (text) => {
+    const [latency = '', time = '', ...more] = text.split(':');
+    const fits = (part: string) => WHOLE_NUMBER.test(part) && within(Number(part), 0, 3_600_000) !== undefined;
+    return more.length === 0 && fits(latency) && fits(time) ? text : undefined;
+  },
+);
+
 /** What others must not see. */
 export const secret: Kind<string> = {
   ...single('<secret>', '16 to 256 printable characters without blanks', (text) =>

@@ -8,7 +8,7 @@ import * as kinds from './kinds';
 import type { Kind } from './kinds';
 
 /** What one process is. */
-export const ROLES = ['standalone', 'nameserver', 'broker'] as const;
+export const ROLES = ['standalone', 'nameserver', 'broker', 'gateway'] as const;
 export type Role = (typeof ROLES)[number];
 
 /** The chapters of the help and of the printed configuration, in their order. */
@@ -58,6 +58,7 @@ function optional<T, const R extends Role>(
 }
 
 const BROKERS = ['standalone', 'broker'] as const;
+const FRONTS = ['standalone', 'broker', 'gateway'] as const;
 const NAMESERVERS = ['standalone', 'nameserver'] as const;
 const DAY_MS = 24 * 60 * 60_000;
 const MIB = 1024 * 1024;
@@ -199,10 +200,10 @@ export const OPTIONS = {
 
   nameservers: option({
     group: 'NameServer and registration',
-    roles: ['broker'],
+    roles: ['broker', 'gateway'],
     kind: kinds.list(kinds.serverUrl, 1),
     default: ['http://127.0.0.1:9876'],
-    help: 'NameServers; the broker registers with all of them.',
+    help: 'NameServers. A broker registers with all of them; every front asks any of them where things are.',
     reason: 'NameServers know nothing of each other, so a broker must know each.',
   }),
   heartbeatMs: option({
@@ -261,6 +262,22 @@ export const OPTIONS = {
     default: LIMITS.connections,
     help: 'Open connections of one port; more are closed at once.',
     reason: 'Each costs a file descriptor (see ulimit -n) and about 20 KiB.',
+  }),
+  routeRefreshMs: option({
+    group: 'NameServer and registration',
+    roles: FRONTS,
+    kind: kinds.milliseconds(10, DAY_MS),
+    default: 30_000,
+    help: 'How long a front believes what NameServers said of brokers and routes; what turns out wrong is asked at once.',
+    reason: "RocketMQ's pollNameServerInterval. So long may it take until a broker that came back is sent to again.",
+  }),
+  sendBackoff: option({
+    group: 'Bounds',
+    roles: FRONTS,
+    kind: kinds.list(kinds.latencyStep, 0),
+    default: ['550:2000', '1800:5000', '3000:6000', '5000:10000', '15000:30000'],
+    help: 'How long a broker that was slow to take a send is avoided for the next ones, as latency:time; a failure counts as 10000 ms.',
+    reason: "RocketMQ 5's numbers. An avoided broker is still used when no other takes the message.",
   }),
   tailBytes: option({
     group: 'Bounds',

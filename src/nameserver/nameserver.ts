@@ -105,7 +105,7 @@ export class Nameserver implements Service {
 
   /** See RouteTable.clusterView. */
   clusterView(): ClusterView {
-    return this.#table.clusterView();
+    return { started: !this.starting, ...this.#table.clusterView() };
   }
 
   /** See RouteTable.wipeWritePermission. */

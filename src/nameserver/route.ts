@@ -122,6 +122,8 @@ export interface ClusterMember {
 
 export interface ClusterBroker {
   readonly broker: string;
+  /** The group's part of the ids of its messages. */
+  readonly messageIdTag: string;
   /** False while an operator has taken the broker's write permission at this NameServer. */
   readonly writePermission: boolean;
   readonly members: readonly ClusterMember[];
@@ -129,5 +131,7 @@ export interface ClusterBroker {
 
 /** Who is alive, by name. */
 export interface ClusterView {
+  /** False while this NameServer has just started, and not every broker has had its turn to register. */
+  readonly started: boolean;
   readonly clusters: readonly { readonly cluster: string; readonly brokers: readonly ClusterBroker[] }[];
 }

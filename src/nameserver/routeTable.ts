@@ -96,7 +96,7 @@ export class RouteTable {
   }
 
   /** All live members by cluster and broker (getNameserverCluster). */
-  clusterView(): ClusterView {
+  clusterView(): Pick<ClusterView, 'clusters'> {
     const clusters = new Map<string, ClusterBroker[]>();
     for (const live of this.#liveGroups()) {
       const brokers = clusters.get(live.group.cluster) ?? [];
@@ -258,7 +258,12 @@ export class RouteTable {
       epoch: member.said.epoch,
       lastHeartbeatTimestamp: member.heardTimestamp,
     }));
-    return { broker: live.group.broker, writePermission: !live.group.writeWiped, members };
+    return {
+      broker: live.group.broker,
+      messageIdTag: live.source.said.messageIdTag,
+      writePermission: !live.group.writeWiped,
+      members,
+    };
   }
 
   #sortedNames(): readonly string[] {

@@ -13,7 +13,9 @@ test('only what is over soon may be repeated as it is', () => {
   expect(repeatable.sort()).toEqual([
     'DISK_FULL',
     'IDEMPOTENCY_IN_PROGRESS',
+    'NOT_HOME',
     'NOT_MASTER',
+    'QUEUE_ELSEWHERE',
     'QUEUE_READ_ONLY',
     'REQUEST_TIMEOUT',
     'SERVICE_NOT_AVAILABLE',

@@ -10,14 +10,18 @@ import { recordKind } from '../../storage/record';
 import type { Tables } from '../../storage/tables';
 import { GantryError } from '../../src/base/errors';
 import { KIND } from '../../src/broker/command';
+import { deletionOf, producerGroupDefinition, type Definition } from '../../src/broker/definition';
 import { Flusher } from '../../src/broker/flusher';
 import { keyHash } from '../../src/broker/keyIndex';
 import { loadTables, replay } from '../../src/broker/load';
+import { growPartitions } from '../../src/broker/partitions';
+import { CHECK_DEFAULTS } from '../../src/broker/producerGroup';
 import { QueueIndex } from '../../src/broker/queueIndex';
 import { ReadGate } from '../../src/broker/readGate';
 import type { Delivery } from '../../src/broker/reader';
 import { setBrokerPermission } from '../../src/broker/brokerPermission';
 import { BrokerState, type GroupState } from '../../src/broker/state';
+import type { Topic } from '../../src/broker/topic';
 import { Tail } from '../../src/broker/tail';
 import {
   bodies,
@@ -87,7 +91,7 @@ async function contentOf(state: BrokerState, tables: Tables) {
     topics,
     groups: [...state.groups.values()].map(groupContent).sort((a, b) => a.record.no - b.record.no),
     names: [sorted(state.topicsByName), sorted(state.groupsByName)].map((entries) => entries.map(([name]) => name)),
-    tombstones: sorted(state.tombstones),
+    tombstones: [sorted(state.tombstones.TOPIC), sorted(state.tombstones.GROUP)],
     halves: [...state.halves.open], // in order of their preparation
     producerGroups: sorted(state.halves.producerGroups),
   };
@@ -131,7 +135,7 @@ describe('a broker that stops and starts', () => {
     await t.join();
     await t.poll('billing', 'c1', { autoCommit: true, cursor: (await t.poll('billing', 'c1', { max: 2 })).cursor });
     await t.rooms.topics.delete('gone', false);
-    await t.rooms.topics.update('orders', { readQueues: 6, writeQueues: 5 });
+    await t.rooms.topics.update('orders', { readQueues: 6, writeQueues: 5, allowReorder: true });
     await t.send('orders', 'd');
     const { messages } = await t.poll('billing', 'c1');
     const places = messages.map(({ queue, queueOffset }) => ({ queueId: queue.queueId, queueOffset }));
@@ -414,6 +418,17 @@ const step = fc.oneof(
       permission: fc.constantFrom('R' as const, 'RW' as const, 'RW' as const),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('install' as const),
+      what: fc.constantFrom('TOPIC' as const, 'GROUP' as const, 'PRODUCER_GROUP' as const),
+      name: fc.nat({ max: 2 }),
+      id: fc.constantFrom('0000', 'ffff'),
+      version: count,
+      deleted: fc.nat({ max: 3 }).map((n) => n === 0),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('recall' as const), nth: fc.nat({ max: 5 }) }) },
   {
     weight: 5,
@@ -652,6 +667,8 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
         if (!result.error) held.scheduled.push({ topic: s.topic, messageId: result.messageId });
       return;
     }
+    case 'install':
+      return rooms.definitions.install(elsewhere(s));
     case 'setPermission':
       return setBrokerPermission(rooms.core, s.permission);
     case 'recall': {
@@ -711,6 +728,27 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
   }
 }
 
+/** What another broker has decided. */
+function elsewhere({ what, name, id, version, deleted }: Extract<Step, { do: 'install' }>): Definition {
+  const times = { createdAt: 1, updatedAt: version };
+  if (what === 'PRODUCER_GROUP')
+    return producerGroupDefinition({ name: 'shops', ...CHECK_DEFAULTS, version, ...times });
+  const creation = { name: (what === 'TOPIC' ? TOPICS : GROUPS)[name]!, id, version };
+  if (deleted) return deletionOf(what, { ...creation, deletedAt: version });
+  const filter = { type: 'TAG', expression: '*' } as const;
+  if (what === 'GROUP') {
+    const subscriptions = [...new Set(['orders', TOPICS[name]!])].map((topicName) => ({ topicName, filter }));
+    const { topic: _, ...rest } = newGroup(creation.name);
+    const record = { ...rest, ...creation, ...times, topicName: 'orders', subscriptions, startedAt: 1 };
+    return { kind: what, ...creation, record: { ...record, consumeFrom: 'LATEST', allowMultipleTopics: true } };
+  }
+  let partitions: Topic['partitions'] = [];
+  for (let queues = 1; queues <= version; queues++) partitions = growPartitions(partitions, ['broker-b', NAME], queues);
+  const record = { ...newTopic(creation.name), ...creation, ...times, partitions, tagsVersion: version };
+  const tags = [{ tag: 'a', version, ...times }];
+  return { kind: what, ...creation, record: { ...record, readQueues: version, writeQueues: 1, type: 'MIXED' }, tags };
+}
+
 /** Runs the steps in twos, so that turns hold more than one command. */
 async function live(t: Bench, steps: Step[]): Promise<void> {
   const held = new Held();
@@ -758,7 +796,7 @@ async function flushed(state: BrokerState, tables: Tables, t: Bench): Promise<vo
 /** The rows of all families that are decided by commands alone; index segments are cut by the flushes. */
 async function rowsOf(tables: Tables): Promise<string[]> {
   const rows: string[] = [];
-  for (const letter of [...'mtxgoDSQikdONLAbPTKfcWVwhHYp']) {
+  for (const letter of [...'mtxGgoDSQikdONLAbPTKfcWVwhHYp']) {
     const found = await tables.scan({
       gte: Buffer.from(letter),
       lt: Buffer.from([letter.charCodeAt(0) + 1]),
@@ -826,6 +864,7 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'forget', consumer: 'c1' },
   { do: 'trim', part: 0.3 },
   { do: 'deleteGroup', group: 'radio' },
+  { do: 'install', what: 'GROUP', name: 2, id: 'ffff', version: 1, deleted: true },
   { do: 'deleteTopic', topic: 'mail', force: true },
 ];
 

@@ -140,6 +140,12 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     ifMatch: 3,
   },
   setPermission: { kind: 'setPermission', permission: 'R', ifMatch: 2 },
+  install: {
+    kind: 'install',
+    definition: { kind: 'TOPIC', name: 'größe', id: 'a1b2', version: 3, deletedAt: 17, formerIds: ['c3'] },
+    broker: 'broker-a',
+    start: [{ topic: 2, queueId: 0, nextOffset: 4 }],
+  },
   trim: {
     kind: 'trim',
     head: 9,
@@ -183,6 +189,7 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     checkHalves: 24,
     putProducerGroup: 25,
     setPermission: 26,
+    install: 27,
   });
 });
 

@@ -221,12 +221,12 @@ describe('a deleted topic', () => {
     await t.rooms.topics.delete('orders', false);
     await t.skip(30 * 24 * HOUR - 60_000);
     await t.rooms.retention.runOnce();
-    expect([...t.state.tombstones.keys()]).toEqual(['orders']);
+    expect([...t.state.tombstones.TOPIC.keys()]).toEqual(['orders']);
     await t.skip(120_000);
     await t.rooms.retention.runOnce();
-    expect(t.state.tombstones.size).toBe(0);
+    expect(t.state.tombstones.TOPIC.size).toBe(0);
     await t.restart();
-    expect(t.state.tombstones.size).toBe(0);
+    expect(t.state.tombstones.TOPIC.size).toBe(0);
   });
 });
 

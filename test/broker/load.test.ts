@@ -12,6 +12,7 @@ afterEach(stopBrokers);
 const FAMILIES: readonly Family[] = [
   't',
   'x',
+  'G',
   'g',
   'o',
   'D',
@@ -46,6 +47,8 @@ describe('a family of rows that is loaded whole', () => {
     for (let queueId = 0; queueId < 4; queueId++)
       await t.send('orders', to(queueId, 'x', { tag: 'a' }), to(queueId, 'y'));
     await t.group();
+    await t.group('gone');
+    await t.rooms.groups.delete('gone', false);
     await t.group('search');
     await t.join('search');
     await t.poll('search', 'c1');

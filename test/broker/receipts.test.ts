@@ -1,6 +1,6 @@
 /** Handles of leased messages: what we made for a group says what it says, everything else says nothing. */
 import fc from 'fast-check';
-import { ReceiptCodec, type Receipt, type ReceiptOwner } from '../../src/broker/receipts';
+import { brokerMark, brokerMarkOf, ReceiptCodec, type Receipt, type ReceiptOwner } from '../../src/broker/receipts';
 
 const SECRET = Buffer.alloc(32, 7);
 const NUMBER = fc.nat({ max: 2 ** 48 - 1 });
@@ -12,14 +12,15 @@ const RECEIPT: fc.Arbitrary<Receipt> = fc.record({
 });
 
 const CHARACTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-/** Where the message's offset begins, behind what is signed, and the mac behind it; in characters. */
-const OFFSET_AT = 32;
-const MAC_AT = 40;
-const LENGTH = 56;
+/** Where the message's offset begins, behind what is signed, and the mac behind it; in bytes. */
+const OFFSET_AT = 28;
+const MAC_AT = 34;
+const BYTES = 48;
+const LENGTH = 64;
 
 const GROUP: ReceiptOwner = { no: 5, name: 'billing' };
 const INVALID = { code: 'RECEIPT_INVALID' };
-const codec = (secret = SECRET) => new ReceiptCodec(secret);
+const codec = (secret = SECRET) => new ReceiptCodec(secret, 'broker-a');
 const sample: Receipt = { topic: 3, queueId: 1, lease: 77, offset: 12 };
 
 test('says to its group what was put into it, also to another codec of the same secret', () => {
@@ -71,7 +72,11 @@ test('changed in one character it says nothing, unless that is in the offset: th
       const changed = `${handle.slice(0, at)}${CHARACTERS[character]!}${handle.slice(at + 1)}`;
       fc.pre(changed !== handle);
       const said = one.decode(GROUP, changed);
-      if (at < OFFSET_AT || at >= MAC_AT) expect(said).toMatchObject(INVALID);
+      const [before, after] = [handle, changed].map((text) => {
+        const bytes = Buffer.from(text, 'base64url');
+        return Buffer.concat([bytes.subarray(0, OFFSET_AT), bytes.subarray(MAC_AT)]);
+      });
+      if (!before!.equals(after!)) expect(said).toMatchObject(INVALID);
       else expect({ ...said, offset: receipt.offset }).toEqual(receipt);
     }),
   );
@@ -100,14 +105,23 @@ test('what somebody makes up says nothing', () => {
       },
     ),
   );
-  const made = (version: number) => Buffer.from([version, ...Array<number>(41).fill(0)]).toString('base64url');
+  const made = (version: number) => Buffer.from([version, ...Array<number>(BYTES - 1).fill(0)]).toString('base64url');
   const zero = { no: 0, name: '' }; // whose name's crc is 0
-  for (const version of [1, 2, 3]) expect(one.decode(zero, made(version))).toMatchObject(INVALID);
+  for (const version of [1, 2, 3, 4]) expect(one.decode(zero, made(version))).toMatchObject(INVALID);
+});
+
+test('says which broker made it, and only that broker takes it', () => {
+  const handle = new ReceiptCodec(SECRET, 'broker-b').encode(GROUP, sample);
+  expect(brokerMarkOf(handle)).toBe(brokerMark('broker-b'));
+  expect(brokerMarkOf(codec().encode(GROUP, sample))).toBe(brokerMark('broker-a'));
+  // Even if two of them had one secret.
+  expect(codec().decode(GROUP, handle)).toMatchObject(INVALID);
+  for (const other of ['', 'AAAA', handle.slice(1), `${handle}A`]) expect(brokerMarkOf(other)).toBeUndefined();
 });
 
 test('of another version it says nothing', () => {
   const bytes = Buffer.from(codec().encode(GROUP, sample), 'base64url');
-  bytes[0] = 1;
+  bytes[0] = 2;
   expect(codec().decode(GROUP, bytes.toString('base64url'))).toMatchObject(INVALID);
 });
 

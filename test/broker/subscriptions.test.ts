@@ -78,6 +78,13 @@ describe('joining for another topic', () => {
     expect(t.rooms.groups.get('billing').record.version).toBe(3);
   });
 
+  test('while the group is deleted finds none', async () => {
+    const t = await reading();
+    const deleting = t.rooms.groups.delete('billing', true);
+    expect(await codeOf(t.join('billing', 'c1', { topic: 'mail' }))).toBe('GROUP_NOT_FOUND');
+    await deleting;
+  });
+
   test('that does not exist changes nothing', async () => {
     const t = await reading();
     expect(await codeOf(t.join('billing', 'c1', { topic: 'nowhere' }))).toBe('TOPIC_NOT_FOUND');

@@ -207,7 +207,8 @@ describe('deleting a topic', () => {
           [0, 1, 2, 3].map(() => [0, 0]),
         );
         expect(t.rooms.topics.tags('orders')).toMatchObject({ declared: [], seen: [] });
-        expect(t.state.tombstones.size).toBe(0);
+        // Of the first one it is remembered that it was deleted: a broker that was away may know it still.
+        expect([...t.state.tombstones.TOPIC.values()].map(({ id }) => id)).toEqual([first.id]);
       };
       empty();
       await t[how]();

@@ -16,7 +16,7 @@ function setup(nameserverCount = 2) {
     address: 'a:8080',
     role: 'MASTER',
     epoch: 1,
-    messageIdTag: '7F00000100001F90',
+    messageIdTag: '127.0.0.1:8080',
     permission: 'RW',
   };
   const state = attributes as Omit<BrokerDescription, 'topics'>;

@@ -28,7 +28,7 @@ export function topic(
 /** A full registration of a master in epoch 1 with the given topics. */
 export function full(topics: readonly TopicRegistration[], but: Partial<Registration> = {}): Registration {
   const epoch = but.epoch ?? 1;
-  const attributes = { address: 'a:8080', role: 'MASTER', messageIdTag: '7F00000100001F90', permission: 'RW' } as const;
+  const attributes = { address: 'a:8080', role: 'MASTER', messageIdTag: '127.0.0.1:8080', permission: 'RW' } as const;
   return { mode: 'FULL', ...attributes, epoch, dataVersion: version(epoch), topics, ...but };
 }
 

@@ -29,9 +29,7 @@ describe('what a broker registers', () => {
         { broker: 'a', queueId: 0 },
         { broker: 'a', queueId: 1 },
       ],
-      brokers: [
-        { cluster: 'c', broker: 'a', epoch: 1, addresses: { '0': 'a:8080' }, messageIdTag: '7F00000100001F90' },
-      ],
+      brokers: [{ cluster: 'c', broker: 'a', epoch: 1, addresses: { '0': 'a:8080' }, messageIdTag: '127.0.0.1:8080' }],
       queues: [{ broker: 'a', readQueues: 2, writeQueues: 2, permission: 'RW' }],
     });
     expect(table.route('payments')).toBeUndefined();
@@ -172,7 +170,12 @@ describe('liveness', () => {
     table.register('c', 'a', 1, heartbeat(full([])));
     const member = { brokerId: 1, address: 'a:8080', role: 'MASTER', epoch: 1, lastHeartbeatTimestamp: clock.now() };
     expect(table.clusterView()).toEqual({
-      clusters: [{ cluster: 'c', brokers: [{ broker: 'a', writePermission: true, members: [member] }] }],
+      clusters: [
+        {
+          cluster: 'c',
+          brokers: [{ broker: 'a', messageIdTag: '127.0.0.1:8080', writePermission: true, members: [member] }],
+        },
+      ],
     });
   });
 });

@@ -36,6 +36,17 @@ export class Stage {
     return this.#add(new Program('npm', ['start', '--silent', '--ignore-scripts', '--', ...args], {}));
   }
 
+  /** `npm run cluster`, without building again. */
+  npmRunCluster(args: readonly string[]): Program {
+    const npm = ['run', '--silent', '--ignore-scripts', 'cluster', '--', ...args];
+    return this.#add(new Program('npm', npm, {}));
+  }
+
+  /** Lines of a shell, in the root of the repository. */
+  shell(script: string): Program {
+    return this.#add(new Program('bash', ['-c', script], {}));
+  }
+
   /** Starts it and waits until it has said where it is. */
   async start(...args: string[]): Promise<Program> {
     const program = this.spawn(args);
@@ -91,15 +102,18 @@ export class Program {
 
   /** Signals the process and what it started, as a terminal does. */
   kill(signal: NodeJS.Signals): void {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) process.kill(-this.#child.pid!, signal);
+    if (!this.hasEnded) process.kill(-this.#child.pid!, signal);
+  }
+
+  get hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   /** What it prints by name: `API`, `Swagger UI`, `NameServer`, `Routes`, `Data`. Fails when it ends before. */
   async places(): Promise<Readonly<Record<string, string>>> {
     // All of it comes in one piece, these lines last.
-    const ended = () => this.#child.exitCode !== null || this.#child.signalCode !== null;
-    await eventually(() => Promise.resolve(ended() || /^ {2}(Data|Swagger UI) .*\n$/m.test(this.stdout)));
-    if (ended()) throw new Error(`it ended with ${this.#child.exitCode}: ${this.stderr}`);
+    await eventually(() => Promise.resolve(this.hasEnded || /^ {2}(Data|Swagger UI) .*\n$/m.test(this.stdout)));
+    if (this.hasEnded) throw new Error(`it ended with ${this.#child.exitCode}: ${this.stderr}`);
     const lines = this.stdout.matchAll(/^ {2}(\S+(?: \S+)*) {2,}(\S+)$/gm);
     return Object.fromEntries([...lines].map(([, name, place]): [string, string] => [name!, place!]));
   }

@@ -26,7 +26,7 @@ export type Flags = Readonly<Record<string, string>>;
 const PARKING_MS = 10_000;
 
 /** The system's clock, which knows what still runs on it. */
-class WatchedClock implements Clock {
+export class WatchedClock implements Clock {
   readonly #running = new Map<Timer, Error>();
 
   now(): number {
@@ -164,11 +164,11 @@ function configOf(data: string, flags: Flags): StandaloneConfig {
   throw new Error('text' in parsed ? parsed.text : `not a standalone: ${parsed.command}`);
 }
 
-const openSockets = (): number =>
+export const openSockets = (): number =>
   process.getActiveResourcesInfo().filter((name) => name === 'TCPServerWrap' || name === 'TCPSocketWrap').length;
 
 /** A destroyed socket takes a few turns of the event loop to go. */
-async function socketsToClose(before: number): Promise<void> {
+export async function socketsToClose(before: number): Promise<void> {
   for (let turn = 0; openSockets() > before; turn += 1) {
     if (turn > 10_000) throw new Error(`${openSockets() - before} sockets were left open`);
     await new Promise((resolve) => setImmediate(resolve));

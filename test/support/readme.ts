@@ -12,6 +12,14 @@ export function blockUnder(heading: string, language = ''): string {
   return block;
 }
 
+/** The blocks of a language under a chapter's heading, in order. */
+export function blocksOf(chapter: string, language: string): string[] {
+  const text = README.split(/^(?=## )/m).find((part) => part.startsWith(`## ${chapter}\n`)) ?? '';
+  const blocks = [...text.matchAll(new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``, 'g'))].map((match) => match[1]!);
+  if (blocks.length === 0) throw new Error(`the README has no ${language} under "${chapter}"`);
+  return blocks;
+}
+
 export const missingOf = (...tools: string[]): string[] =>
   tools.filter((tool) => spawnSync('which', [tool]).status !== 0);
 

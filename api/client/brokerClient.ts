@@ -1,0 +1,151 @@
+/**
+ * One broker over HTTP, as fronts and other brokers call it: the operations of the contract, typed by what is generated
+ * from it. Nothing is repeated here. Each call says how far it came: what never left this process was surely not done.
+ */
+import { Agent, request } from 'undici';
+import type { Clock } from '../../src/base/clock';
+import { GantryError } from '../../src/base/errors';
+import { withDeadline } from '../../src/cluster/deadline';
+import { authorization } from '../clusterSecret';
+import type { Contract, Operation } from '../contract';
+import { PeerAnswer, type PeerRequest } from '../front/peer';
+import { pathNameOf } from '../names';
+import { HOP_HEADER, type OperationId } from '../operation';
+
+/** What cannot be connected to within this time is away. */
+const CONNECT_MS = 2000;
+/** Longest time for an answer, beyond what the call itself asks to wait. */
+const ANSWER_MS = 10_000;
+
+export interface BrokerClientOptions {
+  readonly clock: Clock;
+  readonly contract: Contract;
+  readonly secret: string | undefined;
+  /** Name of the caller, for the log of the called. */
+  readonly from: string;
+}
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+  readonly requestId?: string;
+  /** Milliseconds for all of it; without it, what such a call may take. */
+  readonly withinMs?: number;
+}
+
+/** Connections to all brokers, each made when first needed. */
+export class BrokerClients {
+  readonly #options: BrokerClientOptions;
+  /** One connection per call under way: a parked poll holds its own. */
+  readonly #agent = new Agent({
+    connect: { timeout: CONNECT_MS },
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    keepAliveTimeout: 30_000,
+    allowH2: false,
+  });
+
+  constructor(options: BrokerClientOptions) {
+    this.#options = options;
+  }
+
+  /** Calls an operation at `address` (host:port). See Peer.call for how it fails. */
+  async call<Op extends OperationId>(
+    address: string,
+    operationId: Op,
+    asked: PeerRequest<Op>,
+    { signal, requestId, withinMs }: CallOptions,
+  ): Promise<PeerAnswer> {
+    const { clock, contract } = this.#options;
+    const operation = contract.operation(operationId);
+    const ms = withinMs ?? ANSWER_MS + waitOf(asked);
+    try {
+      return await withDeadline(clock, ms, signal, (own) => this.#send(address, operation, asked, own, requestId));
+    } catch (error) {
+      signal.throwIfAborted();
+      throw failureOf(error, operation, asked, address);
+    }
+  }
+
+  /** Ends all connections; calls under way fail. */
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+
+  async #send<Op extends OperationId>(
+    address: string,
+    operation: Operation,
+    asked: PeerRequest<Op>,
+    signal: AbortSignal,
+    requestId: string | undefined,
+  ): Promise<PeerAnswer> {
+    const json = asked.body === undefined ? undefined : JSON.stringify(asked.body);
+    const body = asked.bytes ?? json;
+    const type = asked.bytes ? asked.contentType : json === undefined ? undefined : 'application/json';
+    const answer = await request(`http://${address}${targetOf(operation, asked)}`, {
+      method: operation.method.toUpperCase(),
+      signal,
+      dispatcher: this.#agent,
+      headers: {
+        ...authorization(this.#options.secret),
+        [HOP_HEADER]: this.#options.from,
+        ...(requestId === undefined ? {} : { 'x-request-id': requestId }),
+        ...(type === undefined ? {} : { 'content-type': type }),
+        ...given(asked.headers),
+      },
+      ...(body === undefined ? {} : { body }),
+    });
+    const text = await answer.body.text();
+    return new PeerAnswer(answer.statusCode, given(answer.headers), text);
+  }
+}
+
+/** Path and query of an operation with these parameters. */
+export function targetOf<Op extends OperationId>(operation: Operation, { path, query }: PeerRequest<Op>): string {
+  const values = path as Readonly<Record<string, unknown>>;
+  const place = operation.path.replace(/\{(\w+)\}/g, (_, name: string) =>
+    encodeURIComponent(pathNameOf(String(values[name]))),
+  );
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value === undefined) continue;
+    for (const one of Array.isArray(value) ? value : [value]) parameters.append(name, String(one));
+  }
+  const text = parameters.toString();
+  return text === '' ? place : `${place}?${text}`;
+}
+
+/** Milliseconds that the call itself asks to wait. */
+function waitOf({ query, body }: { readonly query: unknown; readonly body?: unknown }): number {
+  const wait = (query as { waitMs?: number }).waitMs ?? (body as { waitMs?: number } | undefined)?.waitMs;
+  return wait ?? 5000;
+}
+
+const given = (headers: object | undefined): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers ?? {}).filter(([, value]) => typeof value === 'string'));
+
+/** Failures of a connection that was never made: nothing was sent. */
+const NEVER_SENT = new Set([
+  ...['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'EHOSTDOWN'],
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+/** Calls that ask and change nothing, or whose unread answer harms nobody. */
+const HARMLESS = new Set(['receiveMessages', 'testFilter']);
+
+function failureOf(error: unknown, { id, method }: Operation, { headers }: { headers?: unknown }, address: string) {
+  const { code } = error as { code?: string };
+  const later = { retryAfterMs: 1000 };
+  if (code !== undefined && NEVER_SENT.has(code))
+    return new GantryError(
+      'SERVICE_NOT_AVAILABLE',
+      `the broker at ${address} cannot be reached; nothing was done`,
+      later,
+    );
+  if (method === 'get' || HARMLESS.has(id))
+    return new GantryError('SERVICE_NOT_AVAILABLE', `the broker at ${address} did not answer: ask again`, later);
+  const keyed = (headers as Record<string, string> | undefined)?.['Idempotency-Key'] !== undefined;
+  return new GantryError(
+    'OUTCOME_UNKNOWN',
+    `the broker at ${address} did not answer: it may have done what was asked, or not`,
+    { retryable: keyed || method === 'put' || method === 'delete' },
+  );
+}

@@ -1,0 +1,136 @@
+/**
+ * Members of a group over all its brokers: each broker has its own list of who lives, and divides the queues alike. A
+ * broker that is away fails nobody: it is named, and the consumer gets its queues when it joins again.
+ */
+import type { GantryError } from '../../src/base/errors';
+import type { Answer, Call, HandlerTable } from '../operation';
+import { isComposite, unpackCursors } from './compositeCursor';
+import { joinGenerations } from './generations';
+import { homeOf } from './groupFront';
+import type { GroupPlaces, Places } from './groupPlaces';
+import type { PeerAnswer } from './peer';
+import { answersOf, isAway, namely, type Round, type Rounds } from './rounds';
+import { WidePoll } from './widePoll';
+
+type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages';
+
+interface JoinResult {
+  readonly generation: string;
+  readonly queues: readonly object[];
+  readonly pending: readonly object[];
+}
+
+interface Consumer {
+  readonly consumerId: string;
+  readonly joinedTimestamp: number;
+  readonly lastSeenTimestamp: number;
+  readonly queues: readonly object[];
+}
+
+export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable<ConsumerOperations> {
+  const { front } = rounds;
+  /** Polls begin with another broker each time, so that none starves. */
+  let polls = 0;
+  return {
+    async joinGroup(call) {
+      const known = await places.ifAny(call, call.path.group);
+      return known?.topics.includes(call.body.topic) ? joinAll(call) : joinNew(call, known);
+    },
+
+    leaveGroup: (call) =>
+      places.serve(call, call.path.group, async ({ brokers }) => {
+        answersOf(await rounds.all(call, brokers, 'leaveGroup', () => ({ path: call.path, query: {} })));
+        return { status: 204 };
+      }),
+
+    listConsumers: (call) =>
+      places.serve(call, call.path.group, async ({ brokers }) => {
+        if (brokers.length === 1) return front.forward(call, brokers[0]!);
+        const round = await rounds.all(call, brokers, 'listConsumers', () => ({ path: call.path, query: {} }));
+        return { status: 200, body: { ...consumersIn(answersOf(round)), ...left(round) } };
+      }),
+
+    pollMessages: (call) =>
+      places.serve(call, call.path.group, async (known) => {
+        const { home, brokers } = await covering(call, known);
+        if (brokers.length === 1 && !isComposite(call.query.cursor ?? '')) return front.forward(call, home);
+        return new WidePoll(rounds, { call, home, brokers, first: polls++ }).run();
+      }),
+  };
+
+  /** The client may have been served where a new broker of the topic was known before it was here. */
+  async function covering(call: Call<'pollMessages'>, known: Places): Promise<Places> {
+    const named = unpackCursors(call.query.cursor ?? '', known.home, 'query');
+    if ([...named.keys()].every((broker) => known.brokers.includes(broker))) return known;
+    front.fleet.doubt();
+    places.forget(call.path.group);
+    return places.of(call, call.path.group);
+  }
+
+  /** The group is made, or reads another topic from now on: that its home decides, before the others are asked. */
+  async function joinNew(call: Call<'joinGroup'>, known: Places | undefined): Promise<Answer> {
+    const home = known?.home ?? (await homeOf(rounds, call.body.topic));
+    const first = await front.peer(home, call).call('joinGroup', askedOf(call), call.signal);
+    first.orThrow();
+    places.forget(call.path.group);
+    return joinAll(call, { broker: home, answer: first });
+  }
+
+  async function joinAll(
+    call: Call<'joinGroup'>,
+    done?: { readonly broker: string; readonly answer: PeerAnswer },
+  ): Promise<Answer> {
+    const brokers = await front.fleet.brokersOf(call.body.topic);
+    const others = brokers.filter((broker) => broker !== done?.broker);
+    if (others.length === 0 && done) return done.answer.asAnswer();
+    if (brokers.length === 1) return front.forward(call, brokers[0]!);
+    const round = await rounds.all(call, others, 'joinGroup', () => askedOf(call));
+    const [refusal] = [...round.refusals.values()].filter((error) => !isUnheard(error));
+    if (refusal) throw refusal;
+    const answers = done ? new Map([[done.broker, done.answer], ...round.answers]) : answersOf(round);
+    return { status: 200, body: { ...joined(answers), ...left(round) } };
+  }
+}
+
+const askedOf = ({ path, body }: Call<'joinGroup'>) => ({ path, query: {}, body });
+
+/** A broker that was away when the group was made, or its topic, is told later. */
+const isUnheard = (error: GantryError): boolean =>
+  isAway(error) || error.code === 'GROUP_NOT_FOUND' || error.code === 'TOPIC_NOT_FOUND';
+
+const left = ({ refusals, away }: Round): { unavailable?: string[] } => namely([...away.keys(), ...refusals.keys()]);
+
+function joined(answers: ReadonlyMap<string, PeerAnswer>) {
+  const parts = [...answers].map(([broker, answer]) => [broker, answer.json<JoinResult>()] as const);
+  return {
+    ...parts[0]![1],
+    generation: joinGenerations(new Map(parts.map(([broker, { generation }]) => [broker, generation]))),
+    queues: parts.flatMap(([, { queues }]) => queues),
+    pending: parts.flatMap(([, { pending }]) => pending),
+  };
+}
+
+function consumersIn(answers: ReadonlyMap<string, PeerAnswer>) {
+  const parts = [...answers].map(
+    ([broker, answer]) => [broker, answer.json<{ generation: string; consumers: Consumer[] }>()] as const,
+  );
+  const byId = new Map<string, Consumer>();
+  for (const consumer of parts.flatMap(([, { consumers }]) => consumers)) {
+    const known = byId.get(consumer.consumerId);
+    byId.set(consumer.consumerId, known ? merged(known, consumer) : consumer);
+  }
+  return {
+    consumers: [...byId.values()].sort((a, b) => (a.consumerId < b.consumerId ? -1 : 1)),
+    generation: joinGenerations(new Map(parts.map(([broker, { generation }]) => [broker, generation]))),
+  };
+}
+
+/** Its lease is what it said last. */
+function merged(one: Consumer, other: Consumer): Consumer {
+  const [earlier, later] = one.lastSeenTimestamp <= other.lastSeenTimestamp ? [one, other] : [other, one];
+  return {
+    ...later,
+    joinedTimestamp: Math.min(earlier.joinedTimestamp, later.joinedTimestamp),
+    queues: [...one.queues, ...other.queues],
+  };
+}

@@ -1,0 +1,134 @@
+/** Dead letters over all brokers of a group: a message that was given up stays on its broker. */
+import { GantryError } from '../../src/base/errors';
+import { bulkAnswer, failed, type BulkItem } from '../bulk';
+import { checkRedrive } from '../handlers/deadLetters';
+import type { Answer, Call, HandlerTable } from '../operation';
+import { afterPartsOf, listCursor } from '../paging';
+import type { GroupPlaces } from './groupPlaces';
+import type { PeerAnswer } from './peer';
+import { answersOf, isAway, namely, outcomeOf, type Rounds } from './rounds';
+
+type DeadLetterOperations = 'listDeadLetters' | 'redriveDeadLetters';
+
+interface Page {
+  readonly deadLetters: readonly object[];
+  readonly cursor?: string;
+}
+
+interface RedriveResult {
+  readonly remaining: number;
+  readonly results: readonly (BulkItem & { readonly messageId: string })[];
+}
+
+/** Broker, and its own cursor or nothing. */
+const PLACE = /^(\S+) (\S*)$/;
+
+export function deadLetterFront(rounds: Rounds, places: GroupPlaces): HandlerTable<DeadLetterOperations> {
+  const { front } = rounds;
+  return {
+    listDeadLetters: (call) =>
+      places.serve(call, call.path.group, ({ brokers }) =>
+        brokers.length === 1 ? front.forward(call, brokers[0]!) : list(call, [...brokers].sort()),
+      ),
+
+    redriveDeadLetters(call) {
+      checkRedrive(call.body);
+      return places.serve(call, call.path.group, ({ brokers }) =>
+        brokers.length === 1 ? front.forward(call, brokers[0]!) : redrive(call, brokers),
+      );
+    },
+  };
+
+  /** Broker after broker; one that is away is named, and passed over. */
+  async function list(call: Call<'listDeadLetters'>, brokers: readonly string[]): Promise<Answer> {
+    const { limit, cursor } = call.query;
+    const [first, inner] = afterPartsOf(cursor, PLACE) ?? ['', ''];
+    const deadLetters: object[] = [];
+    const unavailable: string[] = [];
+    const page = (next?: string) => ({
+      status: 200,
+      body: { deadLetters, ...(next === undefined ? {} : { cursor: listCursor(next) }), ...namely(unavailable) },
+    });
+    for (const broker of brokers.filter((name) => name >= first!)) {
+      const room = limit - deadLetters.length;
+      if (room === 0) return page(`${broker} `);
+      const within = broker === first && inner !== '' ? { cursor: inner! } : {};
+      const asked = { path: call.path, query: { limit: room, ...within } };
+      const outcome = await outcomeOf(rounds.ask(call, broker, 'listDeadLetters', asked, { signal: call.signal }));
+      if (outcome instanceof GantryError) {
+        if (!isAway(outcome) && outcome.code !== 'GROUP_NOT_FOUND') throw outcome;
+        unavailable.push(broker);
+        continue;
+      }
+      const found = outcome.json<Page>();
+      deadLetters.push(...found.deadLetters);
+      if (found.cursor !== undefined) return page(`${broker} ${found.cursor}`);
+    }
+    return page();
+  }
+
+  async function redrive(call: Call<'redriveDeadLetters'>, brokers: readonly string[]): Promise<Answer> {
+    const { messageIds, dryRun = false } = call.body;
+    const { path, headers, body } = call;
+    const outcomes = new Map<string, PeerAnswer | GantryError>();
+    await Promise.all(
+      brokers.map(async (broker) => {
+        const asking = front
+          .peer(broker, call)
+          .call('redriveDeadLetters', { path, query: {}, headers, body }, call.signal);
+        outcomes.set(broker, await withResults(asking));
+      }),
+    );
+    const refusals = new Map(
+      [...outcomes].filter((one): one is [string, GantryError] => one[1] instanceof GantryError),
+    );
+    const answers = new Map([...outcomes].filter((one): one is [string, PeerAnswer] => !refusals.has(one[0])));
+    answersOf({ answers, refusals, away: new Map() });
+    const parts = [...answers.values()].map((answer) => answer.json<RedriveResult>());
+    const results = messageIds
+      ? byMessage(messageIds, parts, [...refusals.values()], call.requestId)
+      : parts.flatMap((part) => part.results);
+    const remaining = parts.reduce((sum, part) => sum + part.remaining, 0);
+    const answer = bulkAnswer(call, results, { dryRun, remaining, ...namely(refusals.keys()) });
+    const replayed = [...answers.values()].every((one) => one.headers['idempotency-replayed'] === 'true');
+    return replayed ? { ...answer, headers: { ...answer.headers, 'Idempotency-Replayed': 'true' } } : answer;
+  }
+}
+
+/** A problem that carries results is an answer, too. */
+async function withResults(asking: Promise<PeerAnswer>): Promise<PeerAnswer | GantryError> {
+  try {
+    const answer = await asking;
+    return answer.json<Partial<RedriveResult>>().results ? answer : answer.failure();
+  } catch (error) {
+    if (error instanceof GantryError) return error;
+    throw error;
+  }
+}
+
+/**
+ * One broker has it, at most; what the others say of it is that they have not. Of what nobody has, a broker that was not
+ * heard may have it.
+ */
+function byMessage(
+  ids: readonly string[],
+  parts: readonly RedriveResult[],
+  refusals: readonly GantryError[],
+  requestId: string,
+): BulkItem[] {
+  const found = new Map<string, BulkItem[]>();
+  for (const item of parts.flatMap(({ results }) => results)) {
+    const id = item.messageId.toUpperCase();
+    found.set(id, [...(found.get(id) ?? []), item]);
+  }
+  return [...new Set(ids.map((id) => id.toUpperCase()))].flatMap((id): BulkItem[] => {
+    const items = found.get(id) ?? [];
+    const [said] = items.filter(({ error }) => error?.code !== 'MESSAGE_NOT_FOUND');
+    if (said) return [said];
+    const [unheard] = refusals;
+    // Not in an answer at all: it is left for another call.
+    if (items.length < parts.length) return [];
+    const item = unheard ? { ...failed(unheard, requestId), messageId: id } : items[0]!;
+    return [item];
+  });
+}

@@ -1,0 +1,77 @@
+/** Looking for messages of a topic of several brokers: whoever has it is asked, or all are, one by one or at once. */
+import { noQueue } from '../../src/broker/partition';
+import { nameOf } from '../names';
+import type { Answer, Call, HandlerTable, OperationId } from '../operation';
+import { firstFound } from './firstFound';
+import { holdersOf, type Holders } from './holders';
+import { oneByOne } from './oneByOne';
+import { testEverywhere } from './filterFront';
+
+type MessageOperations =
+  | 'getMessage'
+  | 'getMessageTrace'
+  | 'queryMessages'
+  | 'readQueue'
+  | 'searchOffset'
+  | 'listScheduled'
+  | 'recallScheduled'
+  | 'testFilter';
+
+export function messageFront(parts: Holders): HandlerTable<MessageOperations> {
+  const { front } = parts;
+  return {
+    getMessage: (call) => byId(parts, call),
+    getMessageTrace: (call) => byId(parts, call),
+
+    async recallScheduled(call) {
+      const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
+      return (await firstFound(await holdersOf(parts, wide(call)), call.signal, ask, { changes: true })).asAnswer();
+    },
+
+    async queryMessages(call) {
+      const { cursor: _, ...wanted } = call.query;
+      const body = await oneByOne(await holdersOf(parts, wide(call)), call.query, 'messages', (broker, page) => {
+        const request = { path: call.path, query: { ...wanted, ...page } };
+        return front.peer(broker, call).call('queryMessages', request, call.signal);
+      });
+      return { status: 200, body };
+    },
+
+    async listScheduled(call) {
+      const body = await oneByOne(await holdersOf(parts, wide(call)), call.query, 'scheduled', (broker, query) =>
+        front.peer(broker, call).call('listScheduled', { path: call.path, query }, call.signal),
+      );
+      return { status: 200, body };
+    },
+
+    readQueue: (call) => ofQueue(parts, call),
+    searchOffset: (call) => ofQueue(parts, call),
+    testFilter: async (call) => testEverywhere(front, call, await holdersOf(parts, wide(call))),
+  };
+}
+
+const wide = (call: unknown): Call<OperationId> => call as Call<OperationId>;
+
+/**
+ * An offsetMessageId says whose it is, and that broker is asked first: the others would look through their indexes for
+ * it. They are asked all the same when it has none: a sender may have chosen such a messageId.
+ */
+async function byId(parts: Holders, call: Call<'getMessage'> | Call<'getMessageTrace'>): Promise<Answer> {
+  const { front } = parts;
+  const holders = await holdersOf(parts, wide(call));
+  const ask = (broker: string, signal: AbortSignal) => front.ask(wide(call), broker, signal);
+  const mark = call.path.messageId.slice(0, 16).toUpperCase();
+  const marked = (await front.fleet.brokers()).find(({ name, idMark }) => idMark === mark && holders.includes(name));
+  const others = holders.filter((broker) => broker !== marked?.name);
+  const first = marked && (await firstFound([marked.name], call.signal, ask));
+  if (first && (first.status !== 404 || others.length === 0)) return first.asAnswer();
+  return (await firstFound(others, call.signal, ask)).asAnswer();
+}
+
+/** What is asked of one queue is for its broker, whether it lives or not. */
+async function ofQueue(parts: Holders, call: Call<'readQueue'> | Call<'searchOffset'>): Promise<Answer> {
+  const { topic, broker, queueId } = call.path;
+  const holders = await holdersOf(parts, wide(call));
+  if (!holders.includes(broker)) throw noQueue(nameOf(topic), { broker, queueId });
+  return parts.front.forward(call as Call<'readQueue'>, broker);
+}

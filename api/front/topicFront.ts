@@ -1,0 +1,176 @@
+/**
+ * Topics over all brokers. What changes one is decided by its home, the broker of its first partition, which tells the
+ * others; so a front only finds the home. What is asked about one is put together from all brokers that hold it.
+ */
+import { GantryError } from '../../src/base/errors';
+import { groupOfOwnTopic } from '../../src/broker/group';
+import { brokersIn } from '../../src/cluster/fleet';
+import { rendezvous } from '../../src/cluster/rendezvous';
+import { nameOf } from '../names';
+import type { Answer, Call, HandlerTable, OperationId } from '../operation';
+import { listCursor } from '../paging';
+import { askAll, askInTurn, missing, someOk } from './askAll';
+import { askedOf, type Front } from './front';
+import { holdersOf, type OwnTopics } from './holders';
+
+type TopicOperations =
+  | 'listTopics'
+  | 'createTopic'
+  | 'getTopic'
+  | 'updateTopic'
+  | 'deleteTopic'
+  | 'getTopicRoute'
+  | 'listQueues'
+  | 'listTags'
+  | 'putTag'
+  | 'deleteTag';
+
+interface Named {
+  readonly name: string;
+  readonly version: number;
+}
+
+export function topicFront(front: Front, groups: OwnTopics): HandlerTable<TopicOperations> {
+  const holders = { front, groups };
+  const atHome = async (call: Call<'updateTopic' | 'putTag' | 'deleteTag'>): Promise<Answer> => {
+    const [home] = await holdersOf(holders, wide(call));
+    return front.forward(call, home!);
+  };
+  return {
+    async listTopics(call) {
+      const brokers = await front.liveBrokers();
+      const answers = await askAll(front, wide(call), brokers, 'listTopics', askedOf(call));
+      const pages = someOk(answers).map(({ answer }) => answer.json<{ topics: Named[]; cursor?: string }>());
+      const { items, more } = mergedByName(
+        pages.map(({ topics, cursor }) => [topics, cursor]),
+        call.query.limit,
+      );
+      const cursor = more ? { cursor: listCursor(items.at(-1)!.name) } : {};
+      return { status: 200, body: { topics: items, ...cursor, ...missing(answers.unavailable) } };
+    },
+
+    async createTopic(call) {
+      const { name, brokers } = call.body;
+      const home = await homeOf(front, name);
+      if (home !== undefined) return front.forward(call, home);
+      const chosen = await mastersNamed(front, brokers);
+      const [first] = rendezvous(name, chosen);
+      const { path, query, headers, body } = call;
+      const asked = { path, query, headers, body: { ...body, brokers: chosen } };
+      const answer = await front.peer(first!, wide(call)).call('createTopic', asked, call.signal);
+      return answer.asAnswer();
+    },
+
+    async getTopic(call) {
+      const brokers = await holdersOf(holders, wide(call));
+      return (await askInTurn(front, wide(call), brokers, 'getTopic', askedOf(call))).asAnswer();
+    },
+
+    updateTopic: atHome,
+    putTag: atHome,
+    deleteTag: atHome,
+
+    async deleteTopic(call) {
+      const brokers = await holdersOf(holders, wide(call));
+      return (await askInTurn(front, wide(call), brokers, 'deleteTopic', askedOf(call))).asAnswer();
+    },
+
+    async getTopicRoute(call) {
+      const name = nameOf(call.path.topic);
+      const group = groupOfOwnTopic(name);
+      if (group === undefined) return { status: 200, body: await front.fleet.routeNow(name) };
+      const brokers = await holdersOf(holders, wide(call));
+      return (await askInTurn(front, wide(call), brokers, 'getTopicRoute', askedOf(call))).asAnswer();
+    },
+
+    async listQueues(call) {
+      const brokers = await holdersOf(holders, wide(call));
+      const answers = await askAll(front, wide(call), brokers, 'listQueues', askedOf(call));
+      const queues = someOk(answers).flatMap(({ answer }) => answer.json<{ queues: object[] }>().queues);
+      return { status: 200, body: { queues, ...missing(answers.unavailable) } };
+    },
+
+    async listTags(call) {
+      const brokers = await holdersOf(holders, wide(call));
+      const answers = await askAll(front, wide(call), brokers, 'listTags', askedOf(call));
+      const lists = someOk(answers).map(({ answer }) => answer.json<TagLists>());
+      // The declared ones are the same everywhere but for what is on its way: the first broker is the home.
+      const { policy, declared } = lists[0]!;
+      return { status: 200, body: { policy, declared, seen: seenTogether(lists), ...missing(answers.unavailable) } };
+    },
+  };
+}
+
+const wide = (call: unknown): Call<OperationId> => call as Call<OperationId>;
+
+interface Seen {
+  readonly tag: string;
+  readonly count: number;
+  readonly lastTimestamp: number;
+}
+
+interface TagLists {
+  readonly policy: string;
+  readonly declared: readonly object[];
+  readonly seen: readonly Seen[];
+}
+
+/** Counts of all brokers, the most used first. */
+function seenTogether(lists: readonly TagLists[]): Seen[] {
+  const tags = new Map<string, Seen>();
+  for (const { tag, count, lastTimestamp } of lists.flatMap(({ seen }) => seen)) {
+    const before = tags.get(tag);
+    tags.set(tag, {
+      tag,
+      count: count + (before?.count ?? 0),
+      lastTimestamp: Math.max(lastTimestamp, before?.lastTimestamp ?? 0),
+    });
+  }
+  return [...tags.values()].sort((a, b) => b.count - a.count || (a.tag < b.tag ? -1 : 1));
+}
+
+/** One page out of one page of each broker: by name, of the same name the newest version. */
+export function mergedByName<Item extends Named>(
+  pages: readonly (readonly [readonly Item[], string | undefined])[],
+  limit: number,
+): { items: Item[]; more: boolean } {
+  const newest = new Map<string, Item>();
+  for (const item of pages.flatMap(([items]) => items)) {
+    const before = newest.get(item.name);
+    if (!before || before.version < item.version) newest.set(item.name, item);
+  }
+  const items = [...newest.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  // Behind the end of a page that goes on there may be names that stand in no other page.
+  const ends = pages.filter(([, cursor]) => cursor !== undefined).map(([of]) => of.at(-1)!.name);
+  const known = ends.length === 0 ? items : items.filter(({ name }) => ends.every((end) => name <= end));
+  return { items: known.slice(0, limit), more: known.length > limit || known.length < items.length || ends.length > 0 };
+}
+
+/** The broker that decides about a topic; undefined when there is no such topic. */
+async function homeOf(front: Front, topic: string): Promise<string | undefined> {
+  try {
+    return brokersIn(await front.fleet.routeNow(topic))[0];
+  } catch (error) {
+    if (error instanceof GantryError && error.code === 'TOPIC_NOT_FOUND') return undefined;
+    throw error;
+  }
+}
+
+/** The named brokers, or all that have a master. */
+async function mastersNamed(front: Front, named: readonly string[] | undefined): Promise<string[]> {
+  const live = await front.fleet.brokersNow();
+  const masters = live.filter(({ address }) => address !== undefined).map(({ name }) => name);
+  if (named === undefined || named.length === 0) {
+    if (masters.length > 0) return masters;
+    throw new GantryError('SERVICE_NOT_AVAILABLE', 'no broker with a master is registered: start one first', {
+      retryAfterMs: 1000,
+    });
+  }
+  const unknown = named.filter((name) => !masters.includes(name));
+  if (unknown.length === 0) return [...new Set(named)].sort();
+  throw new GantryError(
+    'BROKER_NOT_FOUND',
+    `there is no live broker ${unknown.join(', ')}: GET /v1/brokers lists those that are`,
+    { errors: [{ pointer: '/brokers', detail: `live are ${masters.join(', ')}` }] },
+  );
+}

@@ -1,0 +1,94 @@
+/**
+ * Transactions of several brokers. Each is where it was prepared, and its id says where that is; questions about them are
+ * fetched from every broker, one after the other. What a producer group is asked by is kept where its name leads.
+ */
+import { GantryError } from '../../src/base/errors';
+import { unknownTransaction } from '../../src/broker/transactions';
+import { rendezvous } from '../../src/cluster/rendezvous';
+import { nameOf } from '../names';
+import type { Answer, Call, HandlerTable } from '../operation';
+import type { Front } from './front';
+import { oneByOne } from './oneByOne';
+import { refusedBeforeWriting, type PeerAnswer } from './peer';
+import { endEach } from './resolutionFront';
+import { pollChecks } from './checkFront';
+import type { Sending } from './sending';
+
+type TransactionOperations =
+  | 'prepareTransaction'
+  | 'endTransaction'
+  | 'endTransactions'
+  | 'getTransaction'
+  | 'listTransactions'
+  | 'putProducerGroup'
+  | 'getProducerGroup'
+  | 'pollTransactionChecks';
+
+export function transactionFront(parts: { front: Front; sending: Sending }): HandlerTable<TransactionOperations> {
+  const { front, sending } = parts;
+  return {
+    async prepareTransaction(call) {
+      const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
+      const key = call.headers['Idempotency-Key'];
+      return (await sending.send(nameOf(call.path.topic), key, call.signal, ask)).asAnswer();
+    },
+
+    endTransaction: async (call) => front.forward(call, await brokerOf(front, call.path.transactionId)),
+    getTransaction: async (call) => front.forward(call, await brokerOf(front, call.path.transactionId)),
+    endTransactions: (call) => endEach(front, call),
+
+    async listTransactions(call) {
+      const { cursor: _, ...wanted } = call.query;
+      const brokers = await askedFor(front, wanted.topic);
+      const body = await oneByOne(brokers, call.query, 'transactions', (broker, page) => {
+        const request = { path: call.path, query: { ...wanted, ...page } };
+        return front.peer(broker, call).call('listTransactions', request, call.signal);
+      });
+      return { status: 200, body };
+    },
+
+    putProducerGroup: (call) => atGroup(front, call, (answer) => !refusedBeforeWriting(answer)),
+    // The one that others learn the settings from may just have come back, and not know them yet.
+    getProducerGroup: (call) => atGroup(front, call, (answer) => answer.ok),
+    pollTransactionChecks: (call) => pollChecks(front, call),
+  };
+}
+
+/** Where it was prepared. Throws TRANSACTION_NOT_FOUND for the id of no broker. */
+async function brokerOf(front: Front, transactionId: string): Promise<string> {
+  const broker = await front.fleet.brokerOfId(transactionId);
+  if (!broker) throw unknownTransaction(transactionId);
+  return broker.name;
+}
+
+async function askedFor(front: Front, topic: string | undefined): Promise<string[]> {
+  if (topic !== undefined) return front.fleet.brokersOf(nameOf(topic));
+  return (await front.fleet.brokersNow()).map(({ name }) => name);
+}
+
+/** Asks the brokers in the order of the group's name until one has said enough; else the word of the first that answered. */
+async function atGroup<Op extends 'putProducerGroup' | 'getProducerGroup'>(
+  front: Front,
+  call: Call<Op>,
+  isEnough: (answer: PeerAnswer) => boolean,
+): Promise<Answer> {
+  const { producerGroup } = call.path as { producerGroup: string };
+  const live = await front.fleet.brokers();
+  let first: PeerAnswer | undefined;
+  let failure = new GantryError('SERVICE_NOT_AVAILABLE', 'no broker lives that could be asked', { retryAfterMs: 1000 });
+  for (const broker of rendezvous(
+    producerGroup,
+    live.map(({ name }) => name),
+  )) {
+    try {
+      const answer = await front.ask(call, broker, call.signal);
+      if (isEnough(answer)) return answer.asAnswer();
+      first ??= answer;
+    } catch (error) {
+      if (!(error instanceof GantryError) || error.code !== 'SERVICE_NOT_AVAILABLE') throw error;
+      failure = error;
+    }
+  }
+  if (!first) throw failure;
+  return first.asAnswer();
+}

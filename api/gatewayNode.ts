@@ -1,0 +1,140 @@
+/**
+ * A front without a broker: serves every call by asking the brokers that the NameServers name. It keeps nothing, so any
+ * number of them may stand side by side, and come and go.
+ */
+import type { Chance } from '../src/base/chance';
+import { delay, type Clock } from '../src/base/clock';
+import type { Service } from '../src/base/life';
+import type { Log } from '../src/base/log';
+import { createRegistry, requestTimes } from '../src/base/metrics';
+import { Fleet } from '../src/cluster/fleet';
+import type { NameserverPeer } from '../src/cluster/nameserverPeer';
+import { Routes } from '../src/cluster/routes';
+import type { GatewayConfig } from '../src/config';
+import { createApp } from './app';
+import { BrokerClients } from './client/brokerClient';
+import type { Contract } from './contract';
+import { Front } from './front/front';
+import { routed } from './front/routing';
+import { wideHandlers } from './front/wide';
+import { metaHandlers } from './handlers/cluster';
+import { healthHandlers, type HealthCheck } from './handlers/health';
+import { HttpServer } from './server';
+
+/** What fronts serve; brokers besides answer each other. */
+export const FRONT_TAGS = [
+  'Meta',
+  'Topics',
+  'Messages',
+  'Transactions',
+  'Groups',
+  'Leases',
+  'Offsets',
+  'Cluster',
+  'Health',
+] as const;
+
+export interface GatewayNodeOptions {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+  readonly contract: Contract;
+  readonly config: Omit<GatewayConfig, 'role'>;
+  readonly nameservers: readonly NameserverPeer[];
+}
+
+export class GatewayNode implements Service {
+  readonly #options: GatewayNodeOptions;
+  readonly #fleet: Fleet;
+  readonly #routes: Routes;
+  readonly #clients: BrokerClients;
+  readonly #server: HttpServer;
+  #draining = false;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: GatewayNodeOptions) {
+    const { clock, log, config, contract, nameservers } = options;
+    this.#options = options;
+    this.#routes = new Routes({ clock, nameservers });
+    this.#fleet = new Fleet({ clock, routes: this.#routes, freshMs: config.routeRefreshMs });
+    this.#clients = new BrokerClients({ clock, contract, secret: config.clusterSecret, from: 'gateway' });
+    this.#server = new HttpServer({
+      host: config.host,
+      port: config.port,
+      clock,
+      log,
+      maxConnections: config.maxConnections,
+    });
+    this.#server.serve(this.#newApp());
+  }
+
+  get port(): number {
+    return this.#server.address().port;
+  }
+
+  /** Listens at once: brokers and NameServers may come later. */
+  async start(): Promise<void> {
+    await this.#server.start();
+  }
+
+  /** As a broker's: unready first, closed later. */
+  async drain(drainMs: number): Promise<void> {
+    this.#draining = true;
+    await delay(this.#options.clock, drainMs);
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    this.#draining = true;
+    await this.#server.stop();
+    await this.#clients.close();
+  }
+
+  #newApp() {
+    const { clock, chance, log, contract, config } = this.#options;
+    const front = new Front({
+      clock,
+      chance,
+      contract,
+      fleet: this.#fleet,
+      clients: this.#clients,
+      here: undefined,
+      nameservers: () => this.#routes.nameservers(),
+    });
+    const registry = createRegistry();
+    return createApp({
+      contract,
+      tags: FRONT_TAGS,
+      clusterSecret: config.clusterSecret,
+      handlers: {
+        ...metaHandlers,
+        ...routed(wideHandlers(front, config), this.#fleet, undefined),
+        ...healthHandlers({ checks: () => this.#checks(), registry }),
+      },
+      clock,
+      chance,
+      log,
+      corsOrigins: config.corsOrigins,
+      ready: () => true,
+      onFinish: requestTimes(registry),
+    });
+  }
+
+  async #checks(): Promise<HealthCheck[]> {
+    const brokers = await this.#fleet.brokers().catch(() => undefined);
+    const live = brokers?.filter(({ address }) => address !== undefined).length ?? 0;
+    return [
+      {
+        name: 'nameserver',
+        ok: brokers !== undefined,
+        detail: brokers ? 'a NameServer has answered' : 'no NameServer answers',
+      },
+      { name: 'brokers', ok: live > 0, detail: `${live} brokers with a master` },
+      { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
+    ];
+  }
+}

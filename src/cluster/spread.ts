@@ -1,0 +1,78 @@
+/**
+ * Tells other brokers what this one has decided about something that they share. It was decided when this begins: a
+ * broker that cannot be told learns it by asking (reconciler.ts), and the answer to whoever asked for the change names it.
+ */
+import type { Clock } from '../base/clock';
+import { GantryError } from '../base/errors';
+import type { Definition } from '../broker/definition';
+import type { Definitions } from '../broker/definitions';
+import { withDeadline } from './deadline';
+import type { DefinitionPeers } from './definitionPeers';
+
+/** How it went at one broker. */
+export interface Told {
+  readonly broker: string;
+  /** Why it does not have it yet, or will not take it. */
+  readonly error?: GantryError;
+}
+
+/** Longest wait for one broker: it is named then, and learns it later. */
+const TELL_MS = 5000;
+
+export interface SpreadParts {
+  readonly clock: Clock;
+  readonly peers: DefinitionPeers;
+  /** Asked for when needed: a broker that starts has none yet. */
+  readonly definitions: () => Definitions;
+}
+
+export class Spread {
+  readonly #parts: SpreadParts;
+  readonly #stopped = new AbortController();
+
+  constructor(parts: SpreadParts) {
+    this.#parts = parts;
+  }
+
+  /** Tells all of them at once; one entry for each, in their order. Never rejects because of a broker. */
+  tell(brokers: readonly string[], definitions: readonly Definition[]): Promise<Told[]> {
+    return Promise.all(brokers.map((broker) => this.#tell(broker, definitions)));
+  }
+
+  /** Learns what a broker knows of a group. Rejects with a GantryError when it cannot be asked. */
+  async learnGroup(group: string, broker: string): Promise<void> {
+    const { peers, definitions } = this.#parts;
+    const answer = await this.#within(broker, (signal) => peers.list(broker, { group }, signal));
+    for (const definition of answer.definitions) await definitions().install(definition);
+  }
+
+  /** Calls under way end. */
+  stop(): void {
+    this.#stopped.abort(new GantryError('SERVICE_NOT_AVAILABLE', 'this broker is stopping', { retryAfterMs: 1000 }));
+  }
+
+  async #tell(broker: string, definitions: readonly Definition[]): Promise<Told> {
+    try {
+      const refusals = await this.#within(broker, (signal) => this.#parts.peers.install(broker, definitions, signal));
+      const error = refusals.find((refusal) => refusal !== undefined);
+      return { broker, ...(error ? { error } : {}) };
+    } catch (error) {
+      if (!(error instanceof GantryError)) throw error;
+      return { broker, error };
+    }
+  }
+
+  async #within<T>(broker: string, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    try {
+      return await withDeadline(this.#parts.clock, TELL_MS, this.#stopped.signal, call);
+    } catch (error) {
+      // Peers code their failures; what is not coded is the deadline.
+      throw error instanceof GantryError ? error : silent(broker);
+    }
+  }
+}
+
+const silent = (broker: string): GantryError =>
+  new GantryError('SERVICE_NOT_AVAILABLE', `broker ${broker} did not answer; it follows when it can be reached`, {
+    retryAfterMs: 1000,
+  });
