@@ -1,30 +1,12 @@
 /** A broker that is measured: `standalone` as a user starts it, on free ports and a folder of its own. */
-import { createServer, type AddressInfo } from 'node:net';
-import { Child } from './child';
-import { Connection } from './connection';
-import { requestBytes } from './request';
+import { freePorts, Served } from './served';
 
-export interface Reply {
-  readonly status: number;
-  readonly text: string;
-}
-
-/** Milliseconds between two looks at /readyz. */
-const LOOK_MS = 5;
-
-export class Broker {
-  readonly port: number;
+export class Broker extends Served {
   readonly folder: string;
-  readonly child: Child;
-  readonly startedAt: number;
-  readonly #admin: Connection;
 
-  private constructor(port: number, folder: string, child: Child) {
-    this.port = port;
+  private constructor(port: number, folder: string, args: readonly string[]) {
+    super(port, args);
     this.folder = folder;
-    this.child = child;
-    this.startedAt = performance.now();
-    this.#admin = new Connection(port);
   }
 
   /** Resolves when /readyz says 200; `readyMs` is how long that took from the start of the process. */
@@ -36,77 +18,13 @@ export class Broker {
     const [port, nameserverPort] = await freePorts(2);
     const args = [
       ...['standalone', '--data', folder, '--port', String(port), '--nameserver-port', String(nameserverPort)],
-      ...['--log-level', 'error', ...options],
+      ...options,
     ];
-    const broker = new Broker(port!, folder, new Child('src/main.js', args));
-    await broker.#ready(withinMs);
-    return { broker, readyMs: performance.now() - broker.startedAt };
-  }
-
-  async #ready(withinMs: number): Promise<void> {
-    for (;;) {
-      const reply = await this.ask('GET', '/readyz').catch(() => undefined);
-      if (reply?.status === 200) return;
-      if (this.child.ended) throw new Error(`the broker ended: ${this.child.complaints}`);
-      if (performance.now() - this.startedAt > withinMs) {
-        throw new Error(`the broker is not ready after ${withinMs} ms: ${reply?.text ?? this.child.complaints}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    }
-  }
-
-  /** One request, answered whatever the status; one at a time. */
-  ask(method: string, path: string, body?: object): Promise<Reply> {
-    return askOn(this.#admin, method, path, body);
-  }
-
-  /** The same, but anything from 400 on throws. */
-  async tell(method: string, path: string, body?: object): Promise<string> {
-    return checked(await this.ask(method, path, body), method, path);
+    const broker = new Broker(port!, folder, args);
+    return { broker, readyMs: await broker.ready(withinMs) };
   }
 
   async createTopic(name: string, queues = 8, type = 'NORMAL'): Promise<void> {
     await this.tell('POST', '/v1/topics', { name, writeQueues: queues, readQueues: queues, type });
   }
-
-  /** As a machine that loses its power, as far as one can: nothing is finished. */
-  async kill(): Promise<void> {
-    this.#admin.close();
-    await this.child.kill('SIGKILL');
-  }
-
-  /** Cleanly. */
-  async stop(): Promise<void> {
-    this.#admin.close();
-    await this.child.kill('SIGINT');
-  }
-}
-
-export function askOn(connection: Connection, method: string, path: string, body?: object): Promise<Reply> {
-  const request = requestBytes(method, path, body && JSON.stringify(body));
-  return new Promise((resolve, reject) => {
-    connection.send(request, {
-      answered: (status, bytes) => resolve({ status, text: bytes.toString() }),
-      failed: reject,
-    });
-  });
-}
-
-export function checked({ status, text }: Reply, method: string, path: string): string {
-  if (status >= 400) throw new Error(`${method} ${path} answered ${status}: ${text.slice(0, 500)}`);
-  return text;
-}
-
-/** Ports that are free now; all are held until all are known, so that they differ. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

@@ -3,8 +3,8 @@
  * poll's answer is looked at as bytes only, a message in it is recognised by its body.
  */
 import { Connection } from './connection';
-import { askOn, checked } from './broker';
 import { MESSAGE_BYTES, requestBytes } from './request';
+import { askOn, checked } from './served';
 
 export interface Page {
   /** Messages in it. */

@@ -12,18 +12,21 @@ import { bigGroup } from './rows/bigGroup';
 import { coldReaders } from './rows/coldReaders';
 import { disk, tail } from './rows/consumption';
 import { delivery } from './rows/delivery';
+import { hop } from './rows/hop';
 import { keyQuery } from './rows/keyQuery';
 import { leases } from './rows/leases';
 import { manyGroups } from './rows/manyGroups';
 import { manyTopics } from './rows/manyTopics';
 import { parkedPolls } from './rows/parkedPolls';
 import { rebalance } from './rows/rebalance';
+import { routes } from './rows/routes';
 import { largeScheduled, scheduled } from './rows/scheduled';
 import { singleSends256, singleSends32 } from './rows/singleSends';
 import { sqlFilter } from './rows/sqlFilter';
 import { largeStartUp, startUp } from './rows/startUp';
 import { transactions } from './rows/transactions';
 import { trimming } from './rows/trimming';
+import { twoBrokers } from './rows/twoBrokers';
 import { Session } from './session';
 import { machineText, tableText } from './table';
 import { Workspace } from './workspace';
@@ -47,6 +50,9 @@ const ROWS: readonly Row[] = [
   coldReaders,
   parkedPolls,
   keyQuery,
+  hop,
+  twoBrokers,
+  routes,
   startUp,
   largeStartUp,
   largeScheduled,

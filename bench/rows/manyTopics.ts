@@ -1,9 +1,9 @@
 /** The same single sends, to one topic and spread over 1,000. */
 import { alternate } from '../alternation';
-import { askOn, checked } from '../broker';
 import { Connection } from '../connection';
 import { sendRequest } from '../request';
 import type { Line, Row } from '../row';
+import { askOn, checked } from '../served';
 import type { Session } from '../session';
 
 const TOPICS = 1000;

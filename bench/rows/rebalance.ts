@@ -4,11 +4,12 @@
  * reached its new owner. It joins again, and another one leaves.
  */
 import { median } from '../alternation';
-import { askOn, checked, type Broker } from '../broker';
+import type { Broker } from '../broker';
 import { Connection } from '../connection';
 import { Consumer } from '../consumer';
 import { MESSAGE_BYTES, messageText } from '../request';
 import type { Line, Row } from '../row';
+import { askOn, checked } from '../served';
 import type { Session } from '../session';
 import { markAt, markOf } from '../steadySender';
 import { within } from '../within';
