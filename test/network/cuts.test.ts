@@ -53,7 +53,12 @@ class Cluster {
         '1000',
       );
     this.#run('gw', 'gateway', '--nameservers', nameservers);
-    for (const front of FRONTS) await eventually(async () => (await this.ask(front, 'GET', '/readyz')).status === 200);
+    const ready = FRONTS.map((front) =>
+      eventually(async () => (await this.ask(front, 'GET', '/readyz')).status === 200).catch((error: unknown) => {
+        throw new Error(`${front} is not ready\n${this.#log}`, { cause: error });
+      }),
+    );
+    await Promise.all(ready);
   }
 
   #run(part: string, role: string, ...flags: string[]): void {
@@ -63,7 +68,8 @@ class Cluster {
         ...string[],
       ]),
     );
-    const env = { ...process.env, GANTRY_CLUSTER_SECRET: SECRET, GANTRY_LOG_LEVEL: 'error' };
+    const { PATH = '' } = process.env;
+    const env = { PATH, GANTRY_CLUSTER_SECRET: SECRET, GANTRY_LOG_LEVEL: 'error' };
     const child = spawn(command!, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#log += `${part}: ${text}`));
     this.#children.push(child);
