@@ -4,7 +4,7 @@ FROM node:20-bookworm AS build
 WORKDIR /gantry
 COPY package.json package-lock.json ./
 RUN npm ci
-COPY tsconfig.json tsconfig.build.json openapi.yaml ./
+COPY tsconfig.json tsconfig.build.json openapi.yaml kafka-rest.yaml ./
 COPY api api
 COPY src src
 COPY storage storage
@@ -15,7 +15,7 @@ RUN npm run build && npm prune --omit=dev
 FROM node:20-bookworm-slim
 ENV NODE_ENV=production GANTRY_HOST=0.0.0.0 GANTRY_DATA=/data
 WORKDIR /gantry
-COPY --from=build --chown=node:node /gantry/package.json /gantry/openapi.yaml ./
+COPY --from=build --chown=node:node /gantry/package.json /gantry/openapi.yaml /gantry/kafka-rest.yaml ./
 COPY --from=build --chown=node:node /gantry/node_modules node_modules
 COPY --from=build --chown=node:node /gantry/dist dist
 RUN mkdir /data && chown node:node /data

@@ -12,6 +12,7 @@ import { writeAnswer, type Exchange } from './answer';
 import { RequestIds } from './arrival';
 import type { Contract, Operation } from './contract';
 import { addDocs } from './docs';
+import type { KafkaFace } from './kafka/face';
 import { pathOf, type Handlers } from './operation';
 import { OriginPolicy } from './origin';
 import { arrive, BoundOperation, open, refuse, type Rim } from './rim';
@@ -31,6 +32,8 @@ export interface AppOptions {
   readonly clusterSecret?: string | undefined;
   /** While it says no, everything but health and version is 503 STARTING. A draining process is still ready. */
   readonly ready?: () => boolean;
+  /** Served at the root, beside the operations. */
+  readonly kafka?: KafkaFace | undefined;
   /** Called once for each request when its answer is written; 'none' for what is no operation. */
   readonly onFinish?: (operationId: string, status: number, ms: number) => void;
 }
@@ -66,8 +69,9 @@ export function createApp(options: AppOptions): Express {
   app.set('etag', false).set('x-powered-by', false).set('strict routing', true).set('case sensitive routing', true);
   const operations = options.contract.of(options.tags);
   checkHandlers(operations, options.handlers);
+  if (options.kafka) app.use(options.kafka.middleware(rim));
   for (const [path, group] of byPath(operations)) bindPath(app, rim, path, group, options.handlers);
-  addDocs(app, options.contract, options.tags, {
+  addDocs(app, options.contract, options.tags, options.kafka?.document, {
     admit: (req, res) => admit(rim, req, res),
     json: (req, res, json) => writeAnswer(open(rim, req, res), { status: 200, json }, rim.clock),
   });

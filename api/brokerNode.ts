@@ -21,6 +21,7 @@ import type { TopicRegistration } from '../src/nameserver/route';
 import { FolderDiskSpace } from '../storage/diskSpace';
 import { openFolder, type Folder } from '../storage/folder';
 import { openRocksdb } from '../storage/rocksdbEngine';
+import { advertisedHost } from './advertised';
 import { createApp } from './app';
 import { BrokerClients } from './client/brokerClient';
 import { DefinitionClient } from './client/definitionClient';
@@ -40,6 +41,7 @@ import { groupHandlers } from './handlers/groups';
 import { healthHandlers, type HealthCheck } from './handlers/health';
 import { leaseHandlers } from './handlers/leases';
 import { messageHandlers } from './handlers/messages';
+import { noteHandlers } from './handlers/notes';
 import { offsetHandlers } from './handlers/offsets';
 import { readinessHandlers } from './handlers/readiness';
 import { retryHandlers } from './handlers/retries';
@@ -47,6 +49,9 @@ import { scheduleHandlers } from './handlers/schedule';
 import { tagHandlers } from './handlers/tags';
 import { topicHandlers } from './handlers/topics';
 import { transactionHandlers } from './handlers/transactions';
+import { KafkaRest } from './kafka/mount';
+import { FrontNative, nobodysCall } from './kafka/native';
+import { BrokerNotes } from './kafka/brokerNotes';
 import { MessageWriter } from './messageJson';
 import type { Handlers } from './operation';
 import { HttpServer } from './server';
@@ -86,6 +91,7 @@ export class BrokerNode implements Service {
   #registrar: Registrar | undefined;
   #webhooks: WebhookCaller | undefined;
   #clients: BrokerClients | undefined;
+  #kafka: KafkaRest | undefined;
   #spread: Spread | undefined;
   #reconciler: Reconciler | undefined;
   #fleet: Fleet | undefined;
@@ -134,6 +140,7 @@ export class BrokerNode implements Service {
     await this.#broker.start();
     // Nobody is to be sent to what was deleted or changed while this broker was away.
     await this.#reconciler!.start();
+    await this.#kafka?.start();
     await this.#registrar.start();
     await this.#registrar.acknowledged();
     // Who lives was asked before this broker was one of them.
@@ -224,22 +231,36 @@ export class BrokerNode implements Service {
     const here = { name: broker.name, handlers: local };
     const nameservers = () => registrar.status().map(({ lastError: _, ...status }) => status);
     const front = new Front({ clock, chance, contract, fleet, clients, here, nameservers });
+    const resident = { ...here, ...residence(broker) };
+    const handlers = { ...metaHandlers, ...local, ...routed(wideHandlers(front, config), fleet, resident) };
+    const kafka = (this.#kafka = this.#newKafka(broker, front, handlers, resident.hasAllOf));
     return createApp({
       contract,
       tags: BROKER_TAGS,
       clusterSecret: config.clusterSecret,
       handlers: {
-        ...metaHandlers,
-        ...local,
-        ...routed(wideHandlers(front, config), fleet, { ...here, ...residence(broker) }),
+        ...handlers,
         ...healthHandlers({ checks: () => this.#checks(broker, registrar), registry: this.#registry }),
       },
+      kafka: kafka.face,
       clock,
       chance,
       log,
       corsOrigins: config.corsOrigins,
       ready: () => broker.ready,
       onFinish: requestTimes(this.#registry),
+    });
+  }
+
+  #newKafka(broker: Broker, front: Front, handlers: Handlers, hasAllOf: (topic: string) => boolean): KafkaRest {
+    const { config, clock, chance, log, contract } = this.#options;
+    return new KafkaRest({
+      native: new FrontNative({ clock, contract, handlers, resident: { broker, hasAllOf } }),
+      notes: new BrokerNotes({ clock, fleet: front.fleet, peer: (name) => front.peer(name, nobodysCall(contract)) }),
+      ...{ clock, chance, log },
+      dialect: config.kafkaDialect,
+      clusterSecret: config.clusterSecret,
+      address: () => broker.address,
     });
   }
 
@@ -261,6 +282,7 @@ export class BrokerNode implements Service {
       ...deadLetterHandlers({ broker }),
       ...filterTestHandlers({ broker }),
       ...readinessHandlers({ broker }),
+      ...noteHandlers({ broker }),
       ...definitionHandlers({ broker, registered }),
       ...clusterHandlers({
         broker,
@@ -309,16 +331,13 @@ export class BrokerNode implements Service {
     await this.#reconciler?.stop();
     this.#broker?.lot.close();
     await this.#server?.stop();
+    await this.#kafka?.stop();
     await this.#clients?.close();
     await this.#webhooks?.close();
     await this.#broker?.stop();
     await this.#folder?.close();
   }
 }
-
-/** What one listens on may be no address that others can use. */
-export const advertisedHost = (host: string, hostAddress: string): string =>
-  host === '0.0.0.0' || host === '::' ? hostAddress : host;
 
 /** The label for offset ids wants an IPv4 address; a host name is replaced by this host's own. */
 function messageIdTag(address: string, hostAddress: string): string {

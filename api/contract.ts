@@ -48,7 +48,7 @@ export class Contract {
   }
 
   /** Reads openapi.yaml: the given file, or the nearest one above this program. */
-  static load(file: string = findContract()): Contract {
+  static load(file: string = findDocument('openapi.yaml')): Contract {
     const document: unknown = parse(readFileSync(file, 'utf8'));
     if (!isNode(document)) throw new Error(`${file} is not an OpenAPI document`);
     return new Contract(document);
@@ -87,11 +87,12 @@ export class Contract {
   }
 }
 
-function findContract(): string {
+/** The nearest file of that name above this program. */
+export function findDocument(name: string): string {
   for (let folder = __dirname; ; folder = dirname(folder)) {
-    const file = join(folder, 'openapi.yaml');
+    const file = join(folder, name);
     if (existsSync(file)) return file;
-    if (dirname(folder) === folder) throw new Error(`openapi.yaml was not found above ${__dirname}`);
+    if (dirname(folder) === folder) throw new Error(`${name} was not found above ${__dirname}`);
   }
 }
 

@@ -21,8 +21,14 @@ export interface DocsRim {
   json(req: Request, res: Response, json: string): void;
 }
 
-/** Adds `/`, `/openapi.json` and `/docs/`, all read only. */
-export function addDocs(app: Express, contract: Contract, tags: readonly string[], rim: DocsRim): void {
+/** Adds `/`, `/openapi.json` and `/docs/`, all read only; `kafka` is the document of the other API, if it is served. */
+export function addDocs(
+  app: Express,
+  contract: Contract,
+  tags: readonly string[],
+  kafka: string | undefined,
+  rim: DocsRim,
+): void {
   const document = JSON.stringify(contract.served(tags));
   app.all('/', (req, res) => {
     if (rim.admit(req, res)) redirect(res, prefersHtml(req.headers.accept) ? './docs/' : './v1');
@@ -30,17 +36,28 @@ export function addDocs(app: Express, contract: Contract, tags: readonly string[
   app.all('/openapi.json', (req, res) => {
     if (rim.admit(req, res)) rim.json(req, res, document);
   });
+  if (kafka !== undefined)
+    app.all('/kafka-rest.json', (req, res) => {
+      if (rim.admit(req, res)) rim.json(req, res, kafka);
+    });
   app.all('/docs', (req, res) => {
     if (rim.admit(req, res)) redirect(res, './docs/');
   });
-  app.use('/docs', swaggerFiles(rim));
+  app.use('/docs', swaggerFiles(rim, kafka !== undefined));
 }
 
-function swaggerFiles(rim: DocsRim): Router {
+/** The documents that the page offers, when there is more than one. */
+const DOCUMENTS = [
+  { url: '../openapi.json', name: 'Gantry' },
+  { url: '../kafka-rest.json', name: 'Kafka REST v2' },
+];
+
+function swaggerFiles(rim: DocsRim, both: boolean): Router {
   const options = {
-    swaggerUrl: '../openapi.json',
     customSiteTitle: 'Gantry API',
-    swaggerOptions: { validatorUrl: null },
+    ...(both
+      ? { explorer: true, swaggerOptions: { validatorUrl: null, urls: DOCUMENTS } }
+      : { swaggerUrl: '../openapi.json', swaggerOptions: { validatorUrl: null } }),
   };
   const [script] = swaggerUi.serveFiles(undefined, options);
   const [, files] = swaggerUi.serveWithOptions({

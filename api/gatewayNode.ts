@@ -11,6 +11,8 @@ import { Fleet } from '../src/cluster/fleet';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
 import { Routes } from '../src/cluster/routes';
 import type { GatewayConfig } from '../src/config';
+import { joinHostPort } from '../src/config/kinds';
+import { advertisedHost } from './advertised';
 import { createApp } from './app';
 import { BrokerClients } from './client/brokerClient';
 import type { Contract } from './contract';
@@ -19,6 +21,9 @@ import { routed } from './front/routing';
 import { wideHandlers } from './front/wide';
 import { metaHandlers } from './handlers/cluster';
 import { healthHandlers, type HealthCheck } from './handlers/health';
+import { KafkaRest } from './kafka/mount';
+import { FrontNative, nobodysCall } from './kafka/native';
+import { BrokerNotes } from './kafka/brokerNotes';
 import { HttpServer } from './server';
 
 /** What fronts serve; brokers besides answer each other. */
@@ -41,6 +46,8 @@ export interface GatewayNodeOptions {
   readonly contract: Contract;
   readonly config: Omit<GatewayConfig, 'role'>;
   readonly nameservers: readonly NameserverPeer[];
+  /** IPv4 address of this host: what others call when it listens on all. */
+  readonly hostAddress: string;
 }
 
 export class GatewayNode implements Service {
@@ -49,6 +56,7 @@ export class GatewayNode implements Service {
   readonly #routes: Routes;
   readonly #clients: BrokerClients;
   readonly #server: HttpServer;
+  #kafka: KafkaRest | undefined;
   #draining = false;
   #stopped: Promise<void> | undefined;
 
@@ -72,9 +80,16 @@ export class GatewayNode implements Service {
     return this.#server.address().port;
   }
 
+  /** host:port that other fronts use. */
+  get #address(): string {
+    const { config, hostAddress } = this.#options;
+    return config.advertise ?? joinHostPort(advertisedHost(config.host, hostAddress), this.port);
+  }
+
   /** Listens at once: brokers and NameServers may come later. */
   async start(): Promise<void> {
     await this.#server.start();
+    await this.#kafka?.start();
   }
 
   /** As a broker's: unready first, closed later. */
@@ -91,6 +106,7 @@ export class GatewayNode implements Service {
   async #stop(): Promise<void> {
     this.#draining = true;
     await this.#server.stop();
+    await this.#kafka?.stop();
     await this.#clients.close();
   }
 
@@ -106,15 +122,24 @@ export class GatewayNode implements Service {
       nameservers: () => this.#routes.nameservers(),
     });
     const registry = createRegistry();
+    const handlers = { ...metaHandlers, ...routed(wideHandlers(front, config), this.#fleet, undefined) };
+    const kafka = (this.#kafka = new KafkaRest({
+      native: new FrontNative({ clock, contract, handlers, resident: undefined }),
+      notes: new BrokerNotes({ clock, fleet: this.#fleet, peer: (name) => front.peer(name, nobodysCall(contract)) }),
+      ...{ clock, chance, log },
+      dialect: config.kafkaDialect,
+      clusterSecret: config.clusterSecret,
+      address: () => this.#address,
+    }));
     return createApp({
       contract,
       tags: FRONT_TAGS,
       clusterSecret: config.clusterSecret,
       handlers: {
-        ...metaHandlers,
-        ...routed(wideHandlers(front, config), this.#fleet, undefined),
+        ...handlers,
         ...healthHandlers({ checks: () => this.#checks(), registry }),
       },
+      kafka: kafka.face,
       clock,
       chance,
       log,

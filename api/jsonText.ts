@@ -67,9 +67,10 @@ function isOdd(value: unknown, levels: number): boolean {
   return false;
 }
 
-function checkDepth(text: string, place: TextPlace): void {
-  const at = depthFault(text);
-  if (at >= 0) throw refuse('JSON_TOO_DEEP', place, `nested deeper than ${LIMITS.jsonDepth} levels at character ${at}`);
+/** Throws JSON_TOO_DEEP for what is nested deeper than so many levels. */
+export function checkDepth(text: string, place: TextPlace = WHOLE, levels: number = LIMITS.jsonDepth): void {
+  const at = depthFault(text, levels);
+  if (at >= 0) throw refuse('JSON_TOO_DEEP', place, `nested deeper than ${levels} levels at character ${at}`);
 }
 
 const withoutMark = (text: string): string => (text.charCodeAt(0) === 0xfeff ? text.slice(1) : text);
@@ -78,7 +79,7 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 /** The position at which the text gets too deep, or -1. Right for every text that is JSON. */
-function depthFault(text: string): number {
+function depthFault(text: string, levels: number): number {
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
@@ -87,14 +88,14 @@ function depthFault(text: string): number {
       if (at < 0) return -1;
     } else if (code === 0x7b || code === 0x5b) {
       depth += 1;
-      if (depth > LIMITS.jsonDepth) return at;
+      if (depth > levels) return at;
     } else if (code === 0x7d || code === 0x5d) depth -= 1;
   }
   return -1;
 }
 
 /** The position of the quote that closes the string opened at `start`, or -1. Most strings hold no escaped quote. */
-function endOfString(text: string, start: number): number {
+export function endOfString(text: string, start: number): number {
   const end = text.indexOf('"', start + 1);
   if (end < 0 || text.charCodeAt(end - 1) !== BACKSLASH) return end;
   for (let at = text.indexOf('\\', start + 1); at < text.length; at += 1) {

@@ -56,6 +56,14 @@ export function acceptsAny(accept: string | undefined, types: readonly string[])
   return types.some((type) => qualityOf(ranges, type) > 0);
 }
 
+/** The one of `types` that the client wants most, of several the first; undefined when it reads none of them. */
+export function preferred(accept: string | undefined, types: readonly string[]): string | undefined {
+  if (accept === undefined || accept === '*/*' || accept.trim() === '') return types[0];
+  const ranges = parseAccept(accept);
+  const best = Math.max(...types.map((type) => qualityOf(ranges, type)));
+  return best > 0 ? types.find((type) => qualityOf(ranges, type) === best) : undefined;
+}
+
 /** Whether the client would rather read HTML than JSON: a browser. */
 export function prefersHtml(accept: string | undefined): boolean {
   if (accept === undefined) return false;

@@ -9,6 +9,7 @@ import { LIMITS } from '../src/base/limits';
 import { DELAY_LEVELS_MS } from '../src/broker/delayLevels';
 import { bodyBytes, type OutgoingMessage } from '../src/broker/message';
 import type { Operation } from './contract';
+import { isMeantEmpty } from './emptyBody';
 import { decodeUtf8, parseJson } from './jsonText';
 import { isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
 import { attributeFault, type FieldFault } from './messageAttributes';
@@ -171,7 +172,7 @@ export function fromWire(wire: WireMessage, index: number, line: number): Outgoi
     : text
       ? wire.body!
       : base64Body(wire.body!, place(index, line));
-  if (body.length === 0) {
+  if (body.length === 0 && !isMeantEmpty(properties)) {
     const { pointer, prefix } = place(index, line);
     throw bodyEmpty(`${pointer}/body`, `${prefix}A message has a body of at least one byte.`);
   }

@@ -13,6 +13,7 @@ import { coldReaders } from './rows/coldReaders';
 import { disk, tail } from './rows/consumption';
 import { delivery } from './rows/delivery';
 import { hop } from './rows/hop';
+import { kafkaProduce, kafkaRecords } from './rows/kafka';
 import { keyQuery } from './rows/keyQuery';
 import { leases } from './rows/leases';
 import { manyGroups } from './rows/manyGroups';
@@ -53,6 +54,8 @@ const ROWS: readonly Row[] = [
   hop,
   twoBrokers,
   routes,
+  kafkaProduce,
+  kafkaRecords,
   startUp,
   largeStartUp,
   largeScheduled,

@@ -88,7 +88,7 @@ const nameserversOf = ({ nameservers, clusterSecret }: BrokerConfig | GatewayCon
   nameservers.map((url) => new NameserverClient(url, clusterSecret));
 
 async function runGateway(shared: Shared, config: GatewayConfig, nodes: Node[]): Promise<void> {
-  const node = new GatewayNode({ ...shared, config, nameservers: nameserversOf(config) });
+  const node = new GatewayNode({ ...shared, config, nameservers: nameserversOf(config), hostAddress: ownAddress() });
   nodes.push(node);
   await node.start();
   say([

@@ -37,6 +37,7 @@
  *   'H' topic(6) position(8)                      record: the same
  *   'Y' hour(4) position(8)                       JSON: what was decided about it, by the hour of that
  *   'p' name                                      JSON: producer group
+ *   'e' name                                      JSON: note of a front (src/broker/notes.ts)
  *   'K' group(6) offset(8)                        record: a dead letter; its offset in %DLQ%group
  *   'f' hour(4) position(8) group(6)              JSON: what became of a failed message, by when and where it was first (src/broker/copies.ts)
  *   'c' group(6)                                  JSON: how many messages of a group wait or are dead
@@ -141,6 +142,7 @@ export const tableKeys = {
   fact: (name: string) => named('m', name),
   topic: (topic: number) => owned('t', topic, 0),
   tombstone: (name: string) => named('x', name),
+  note: (name: string) => named('e', name),
   groupTombstone: (name: string) => named('G', name),
   group: (group: number) => owned('g', group, 0),
   offset: (group: number, topic: number, queueId: number) => groupQueueKey('o', group, topic, queueId),

@@ -52,6 +52,7 @@ function textOf(parsed: ParsedCommand): string {
 
 describe('nothing is set', () => {
   const brokerDefaults = {
+    kafkaDialect: 'confluent',
     host: '127.0.0.1',
     port: 8080,
     advertise: '127.0.0.1:8080',
@@ -153,6 +154,7 @@ describe('who wins', () => {
       corsOrigins: 'https://a.example',
       flush: 'async',
       nameservers: 'http://ns:1',
+      kafkaDialect: 'strimzi',
       logLevel: 'debug',
       diskForceTrimRatio: '0.8',
       diskRefuseRatio: '0.95',

@@ -102,7 +102,8 @@ function handlerOf(here: Here, operationId: string): (call: unknown) => Promise<
 
 const NO_BYTES = Buffer.alloc(0);
 
-class LocalPeer implements Peer {
+/** Handlers of this process, asked like a broker that is one hop away. */
+export class LocalPeer implements Peer {
   readonly name: string;
   readonly #contract: Contract;
   readonly #here: Here;

@@ -1245,6 +1245,36 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/peer/notes/{note}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the note.
+                 * @example readers+instance-1
+                 */
+                note: components["parameters"]["PeerNote"];
+            };
+            cookie?: never;
+        };
+        /**
+         * A note of a front
+         * @description What a front has left here for the others, the newest version. The value is empty when there is none.
+         */
+        get: operations["getNote"];
+        /**
+         * Leave a note for other fronts
+         * @description Keeps it for a while. An older version than the one that is kept is passed over; an empty value takes the note back.
+         */
+        put: operations["putNote"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/peer/definitions": {
         parameters: {
             query?: never;
@@ -1951,7 +1981,7 @@ export interface components {
         };
         /** @description A message to store. It has either `body` or `bodyJson`. */
         OutgoingMessage: {
-            /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. */
+            /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. Empty only beside the property `gantry-kafka-value`, whose value `null` or `empty` says that it is meant. */
             body?: string;
             /** @description The body as any JSON value; it is stored as JSON text with contentType application/json and comes out as a `body` string. */
             bodyJson?: unknown;
@@ -2055,7 +2085,7 @@ export interface components {
         };
         /** @description A message as sendMessages takes it, but for its place and time, which the decision gives. */
         TransactionalMessage: {
-            /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. */
+            /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. Empty only beside the property `gantry-kafka-value`, whose value `null` or `empty` says that it is meant. */
             body?: string;
             /** @description The body as any JSON value; it is stored as JSON text with contentType application/json and comes out as a `body` string. */
             bodyJson?: unknown;
@@ -3185,6 +3215,31 @@ export interface components {
              * @description Messages that are leased now, those of this answer included.
              */
             inFlight: number;
+        };
+        /** @description A note of a front. */
+        PeerNoteRequest: {
+            /** @description What it says; empty takes it back. */
+            value: string;
+            /**
+             * Format: int64
+             * @description The higher one counts.
+             */
+            version: number;
+            /**
+             * Format: int32
+             * @description How long it is kept, in milliseconds.
+             */
+            ttlMs: number;
+        };
+        /** @description A note of a front. */
+        PeerNoteResult: {
+            /**
+             * Format: int64
+             * @description 0 when there is none.
+             */
+            version: number;
+            /** @description What it says; empty when there is none. */
+            value: string;
         };
         /** @description Whether there is something. */
         PeerReadiness: {
@@ -4462,6 +4517,11 @@ export interface components {
          * @example 1048576
          */
         MaxBytes: number;
+        /**
+         * @description Name of the note.
+         * @example readers+instance-1
+         */
+        PeerNote: string;
         /**
          * @description How long to wait, in milliseconds.
          * @example 0
@@ -8662,6 +8722,94 @@ export interface operations {
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    getNote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the note.
+                 * @example readers+instance-1
+                 */
+                note: components["parameters"]["PeerNote"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The note, or an empty one. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "version": 1767261600000,
+                     *       "value": "{\"front\":\"127.0.0.1:8080\"}"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PeerNoteResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    putNote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the note.
+                 * @example readers+instance-1
+                 */
+                note: components["parameters"]["PeerNote"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PeerNoteRequest"];
+            };
+        };
+        responses: {
+            /** @description It is kept, or a newer one is. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
         };
     };
     listDefinitions: {

@@ -50,6 +50,8 @@ export const LIMITS = {
   halfMessages: 200_000,
   /** Time a decision about a transaction is remembered, so that saying it again is known: 24 hours, in milliseconds. */
   decisionMs: 24 * 3_600_000,
+  /** Notes of fronts that a broker keeps: each is up to 32 KiB of memory, most are a few hundred bytes. */
+  notes: 20_000,
   /** Producer groups with settings of their own. */
   producerGroups: 20_000,
   /** Characters of a SQL filter: half of what a URI carries, so that what works in a body works in a query, too. RocketMQ sets no bound. */

@@ -19,6 +19,7 @@ import type { Decision } from './halves';
 import { install, type InstallOutcome } from './definitionChanges';
 import { deleteGroup, putGroup, type GroupChange } from './groupChanges';
 import { applyLease, applySettle, type LeaseOutcome, type SettleResult } from './leaseChanges';
+import { putNote } from './notes';
 import { assignQueues, changeListeners, commitOffsets, resetOffsets, type OffsetResult } from './positionChanges';
 import { applyRecall, applySend, type SendOutcome } from './sends';
 import { hourOf } from './idRuns';
@@ -79,6 +80,7 @@ export interface Results {
   putProducerGroup: ProducerGroupChange;
   setPermission: BrokerPermission;
   install: InstallOutcome;
+  putNote: undefined;
 }
 
 export type Outcome<K extends Kind = Kind> = { readonly ok: Results[K] } | { readonly refused: GantryError };
@@ -117,6 +119,7 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     putProducerGroup,
     setPermission,
     install,
+    putNote,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

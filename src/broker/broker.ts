@@ -33,6 +33,7 @@ import { Leases } from './leases';
 import { loadTables, replay } from './load';
 import { Lookup } from './lookup';
 import { idTagBytes } from './offsetMessageId';
+import { Notes } from './notes';
 import { ParkingLot } from './parking';
 import { Poller } from './poller';
 import { Positions } from './positions';
@@ -265,6 +266,7 @@ export class Rooms {
   readonly checkbacks: Checkbacks;
   readonly definitions: Definitions;
   readonly filterTests: FilterTests;
+  readonly notes: Notes;
   readonly search: Search;
   readonly traces: Traces;
   readonly #time: RunningTime;
@@ -337,6 +339,7 @@ export class Rooms {
     this.checkbacks = new Checkbacks(this.core, { transactions, caller: parts.checkCaller, log });
     this.definitions = new Definitions(this.core, { lookup: this.lookup, checkbacks: this.checkbacks });
     this.filterTests = new FilterTests(this.core);
+    this.notes = new Notes(this.core);
     this.search = new Search(this.core, { tables, gate });
     this.traces = new Traces(this.core, { tables, gate, lookup: this.lookup, desks: this.#desks });
     this.#chores = this.#newChores(gate);

@@ -41,6 +41,7 @@ export const KIND = {
   putProducerGroup: 25,
   setPermission: 26,
   install: 27,
+  putNote: 30,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -286,6 +287,15 @@ export type Command =
       readonly broker: string;
       /** Of a group: start positions worked out before submit; where there is none, a queue is read from its beginning. */
       readonly start?: readonly QueueOffset[];
+    }
+  /** A front's note to other fronts; `old`: those that may go, if their time is over. */
+  | {
+      readonly kind: 'putNote';
+      readonly name: string;
+      readonly value: string;
+      readonly version: number;
+      readonly ttlMs: number;
+      readonly old: readonly string[];
     };
 
 /**

@@ -10,12 +10,11 @@ export function tagHash(tag: string): number {
   return hash;
 }
 
-/**
- * 32-bit murmur2 with Kafka's seed over the UTF-8 bytes, made positive as Kafka's default partitioner does (sign bit
- * dropped), so that a messageGroup lands where the same Kafka key would.
- */
-export function messageGroupHash(group: string): number {
-  const data = Buffer.from(group, 'utf8');
+/** murmur2 over the UTF-8 bytes of a messageGroup, so that it lands where the same bytes as a key would. */
+export const messageGroupHash = (group: string): number => murmur2(Buffer.from(group, 'utf8'));
+
+/** 32-bit murmur2 with Kafka's seed, made positive as Kafka's default partitioner does (sign bit dropped). */
+export function murmur2(data: Buffer): number {
   const m = 0x5bd1e995;
   let h = 0x9747b28c ^ data.length;
   const words = data.length >> 2;

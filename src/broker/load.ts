@@ -10,6 +10,7 @@ import type { Group } from './group';
 import type { Half } from './halves';
 import { LeaseQueue } from './leaseQueue';
 import { messageTopic } from './message';
+import type { Note } from './notes';
 import type { ProducerGroup } from './producerGroup';
 import { Queue } from './queue';
 import { Segment } from './segment';
@@ -103,6 +104,10 @@ async function loadTopics(
     if (topic) topic.scheduled = readNumber(value, 0);
   }
   await loadTombstones(state, tables);
+  for (const { value } of await rowsOf(state, tables, 'e')) {
+    const note = parseJson<Note>(value);
+    state.notes.set(note.name, note);
+  }
 }
 
 async function loadTombstones(state: BrokerState, tables: Tables): Promise<void> {

@@ -14,6 +14,7 @@ import { IdRuns } from './idRuns';
 import { KeyIndex } from './keyIndex';
 import { LeaseQueue, type LeaseEntry } from './leaseQueue';
 import { messageIdOf } from './message';
+import type { Note } from './notes';
 import { Overlay } from './overlay';
 import type { Queue } from './queue';
 import type { DeclaredTag, SeenTag } from './tags';
@@ -94,7 +95,7 @@ export const queueIdOfNumber = (number: number): number => number % 0x10000;
 
 /** Families that are loaded whole at start; their rows are counted so that a missing one is noticed. */
 export type Family =
-  't' | 'x' | 'G' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p';
+  't' | 'x' | 'G' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p' | 'e';
 
 /** What leaves a tombstone. */
 export type Buried = 'TOPIC' | 'GROUP';
@@ -106,13 +107,15 @@ export class BrokerState {
   readonly groupsByName = new Map<string, GroupState>();
   /** Of deleted topics and groups, by name. */
   readonly tombstones = { TOPIC: new Map<string, Tombstone>(), GROUP: new Map<string, Tombstone>() };
+  /** Of fronts, by name. */
+  readonly notes = new Map<string, Note>();
   readonly overlay = new Overlay();
   readonly idRuns = new IdRuns();
   readonly keys = new KeyIndex();
   readonly tail: Tail;
   readonly counts: Record<Family, number> = {
     ...{ t: 0, x: 0, G: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
-    ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0, w: 0, h: 0, p: 0 },
+    ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0, w: 0, h: 0, p: 0, e: 0 },
   };
   readonly halves = new Halves(this.overlay, this.counts);
   readonly marks: Marks = { journalHead: 1, idHour: 0, answerBucket: 0, decisionHour: 0, time: 0, epoch: 0 };

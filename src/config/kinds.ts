@@ -90,6 +90,16 @@ export function oneOf<const T extends string>(...words: readonly T[]): Kind<T> {
   return single(`<${words.join('|')}>`, `one of ${words.join(', ')}`, (text) => words.find((word) => word === text));
 }
 
+const DIALECT_PART =
+  /^(confluent|karapace|strimzi|redpanda|commitOffset=(last|next)|missingTopic=(404|perRecord)|partialFailure=(200|422)|unassignedSeek=(404|409)|commitAnswer=(200|204)|waitMs=(30000|[12]?\d{1,4}))$/;
+
+/** What api/kafka/dialects.ts reads; checked here so that a mistake is found before anything starts. */
+export const kafkaDialect: Kind<string> = single(
+  '<dialect>',
+  'confluent, karapace, strimzi or redpanda, and after commas commitOffset=last|next, missingTopic=404|perRecord, partialFailure=200|422, unassignedSeek=404|409, commitAnswer=200|204, waitMs=0..30000',
+  (text) => (text.split(',').every((part) => DIALECT_PART.test(part)) ? text : undefined),
+);
+
 /** The name of a broker or a cluster (api.md, rule 18). It stands in paths, where `.` and `..` would vanish. */
 export const resourceName: Kind<string> = single(
   '<name>',

@@ -92,10 +92,10 @@ export const OPTIONS = {
   }),
   advertise: optional({
     group: 'Network',
-    roles: BROKERS,
+    roles: FRONTS,
     kind: kinds.hostPort,
     unset: 'host:port, or worked out at start when the host is 0.0.0.0 or :: or the port is 0',
-    help: 'Address that is registered with the NameServers and that others call.',
+    help: 'Address that others call; a broker registers it with the NameServers.',
     reason: 'Inside a container or behind NAT, the address to listen on is not the one to call.',
   }),
   corsOrigins: option({
@@ -288,6 +288,14 @@ export const OPTIONS = {
     reason: 'They cause no disk read, which would slow the writer.',
   }),
 
+  kafkaDialect: option({
+    group: 'Network',
+    roles: FRONTS,
+    kind: kinds.kafkaDialect,
+    default: 'confluent',
+    help: 'How the Kafka REST v2 API answers where the servers of it differ: confluent, karapace, strimzi or redpanda, and single switches (commitOffset=next, say) after commas.',
+    reason: "A client that was written for one of them works unchanged. Confluent's is the documented one.",
+  }),
   clusterSecret: optional({
     group: 'Network',
     roles: ROLES,

@@ -146,6 +146,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     broker: 'broker-a',
     start: [{ topic: 2, queueId: 0, nextOffset: 4 }],
   },
+  putNote: { kind: 'putNote', name: 'g+i', value: '{}', version: 17, ttlMs: 360_000, old: ['g+j'] },
   trim: {
     kind: 'trim',
     head: 9,
@@ -190,6 +191,7 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     putProducerGroup: 25,
     setPermission: 26,
     install: 27,
+    putNote: 30,
   });
 });
 

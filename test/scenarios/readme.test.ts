@@ -43,6 +43,13 @@ describe('the README', () => {
     expect(output).toMatch(/{"body":"100 from A to B","transaction":{"transactionId":"[0-9A-F]{32}"/);
     expect(output).toMatch(/"checks":1,"body":"50 from B to C"}\n{"transactionId":"[0-9A-F]{32}","state":"COMMITTED"}/);
     expect(output).toContain('"secret": "whsec_');
+    expect(output).toMatch(
+      /{"offsets":\[{"partition":\d,"offset":0,"error_code":null,"error":null}\],"key_schema_id":null/,
+    );
+    expect(output).toMatch(
+      /{"instance_id":"my_consumer_instance","base_uri":"http:[^"]+\/instances\/my_consumer_instance"}/,
+    );
+    expect(output).toMatch(/\[{"topic":"jsontest","key":"alice","value":{"foo":"bar"},"partition":\d,"offset":0}\]/);
     expect(status).toBe(0);
   });
 });

@@ -135,7 +135,7 @@ export class TestCluster {
     const gateway = this.#gateways.get(name)!;
     const { port, nameservers } = gateway;
     const config = configOf('gateway', { port, nameservers: this.#nameserverUrls().join(','), ...this.#frontFlags() });
-    const node = new GatewayNode({ ...this.#shared(), config, nameservers });
+    const node = new GatewayNode({ ...this.#shared(), config, nameservers, hostAddress: '127.0.0.1' });
     gateway.node = node;
     await node.start();
     gateway.port = String(node.port);

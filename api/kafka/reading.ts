@@ -1,0 +1,73 @@
+/** What an instance reads, and how far it is: the seam between instances and the two ways of reading. */
+import type { NativeMessage } from './records';
+
+/** A partition by its queue. */
+export interface QueueAt {
+  readonly topic: string;
+  readonly broker: string;
+  readonly queueId: number;
+}
+
+export interface QueueOffset extends QueueAt {
+  /** The next offset to read. */
+  readonly nextOffset: number;
+}
+
+export type SeekTarget = 'EARLIEST' | 'LATEST' | number;
+
+export interface Bounds {
+  readonly maxBytes: number;
+  /** Milliseconds. */
+  readonly waitMs: number;
+  /** The first of a call: what the call before delivered may be committed. */
+  readonly first: boolean;
+}
+
+/** Where an instance reads. Its calls come one after the other. */
+export interface Reading {
+  /** The next messages; the reading position moves behind them. None: the wait is over. */
+  next(bounds: Bounds, signal: AbortSignal): Promise<NativeMessage[]>;
+  /** These were not handed on: they come first the next time. */
+  giveBack(messages: readonly NativeMessage[]): void;
+  /** This one was handed on. */
+  delivered(message: NativeMessage): void;
+  /** Commits all that was delivered. */
+  commitDelivered(signal: AbortSignal): Promise<void>;
+  commit(offsets: readonly QueueOffset[], signal: AbortSignal): Promise<void>;
+  /** Throws what `unassigned` makes for a partition that it does not read. */
+  seek(
+    to: readonly (QueueAt & { readonly to: SeekTarget })[],
+    unassigned: () => Error,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** What it reads now. */
+  queues(signal: AbortSignal): Promise<readonly QueueAt[]>;
+  /** Sign of life; also looks for topics that came. */
+  refresh(signal: AbortSignal): Promise<void>;
+  /** It reads no more. `commits`: with auto commit, what was delivered counts as handled. */
+  stop(commits: boolean, signal: AbortSignal): Promise<void>;
+}
+
+export const nameOfQueue = ({ topic, broker, queueId }: QueueAt): string => `${topic} ${broker} ${queueId}`;
+
+/** How far each queue was handed on. */
+export class Delivered {
+  readonly #next = new Map<string, QueueOffset>();
+
+  note({ topic, broker, queueId, queueOffset }: NativeMessage): void {
+    const at = { topic, broker, queueId, nextOffset: queueOffset + 1 };
+    this.#next.set(nameOfQueue(at), at);
+  }
+
+  forget(at: QueueAt): void {
+    this.#next.delete(nameOfQueue(at));
+  }
+
+  clear(): void {
+    this.#next.clear();
+  }
+
+  get offsets(): QueueOffset[] {
+    return [...this.#next.values()];
+  }
+}
