@@ -1,6 +1,7 @@
 /**
  * Brokers, NameServers and fronts on a network of their own, whose connections break and come back at random, in one
- * direction or both, while clients go on: no message that was acknowledged is lost, and no queue is consumed by two.
+ * direction or both, and who crash now and then, while clients go on: no message that was acknowledged is lost, and no
+ * queue is consumed by two.
  * A seed repeats a run: `CUTS_SEED=123 npx jest cuts`; `GANTRY_RANDOM_MS=600000` lengthens it to ten minutes.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -26,8 +27,8 @@ type Json = ReturnType<typeof JSON.parse>;
 
 class Cluster {
   readonly network = new Network();
-  readonly #children: ChildProcess[] = [];
-  readonly #exits: Promise<void>[] = [];
+  readonly #children = new Map<string, { child: ChildProcess; exited: Promise<void> }>();
+  readonly #restarts = new Map<string, () => void>();
   readonly #agent = new Agent({ connections: 64 });
   readonly #addresses = new Map<string, string>();
   #folder = '';
@@ -70,10 +71,15 @@ class Cluster {
     );
     const { PATH = '' } = process.env;
     const env = { PATH, GANTRY_CLUSTER_SECRET: SECRET, GANTRY_LOG_LEVEL: 'error' };
-    const child = spawn(command!, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    const start = () => this.#start(part, command!, args, env);
+    this.#restarts.set(part, start);
+    start();
+  }
+
+  #start(part: string, command: string, args: readonly string[], env: NodeJS.ProcessEnv): void {
+    const child = spawn(command, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#log += `${part}: ${text}`));
-    this.#children.push(child);
-    this.#exits.push(new Promise((done) => child.once('exit', () => done())));
+    this.#children.set(part, { child, exited: new Promise((done) => child.once('exit', () => done())) });
   }
 
   /** What the processes logged as errors. */
@@ -105,9 +111,20 @@ class Cluster {
     }
   }
 
+  /** A crash, and the same process again with what it had on disk. */
+  async crash(part: string): Promise<void> {
+    await this.#kill(part);
+    this.#restarts.get(part)!();
+  }
+
+  async #kill(part: string): Promise<void> {
+    const { child, exited } = this.#children.get(part)!;
+    child.kill('SIGKILL');
+    await exited;
+  }
+
   async stop(): Promise<void> {
-    for (const child of this.#children) child.kill('SIGKILL');
-    await Promise.all(this.#exits);
+    for (const part of this.#children.keys()) await this.#kill(part);
     await this.#agent.destroy();
     this.network.remove();
     await rm(this.#folder, { recursive: true, force: true });
@@ -125,6 +142,7 @@ class Run {
   readonly problems: string[] = [];
   readonly answers = new Map<string, number>();
   cuts = 0;
+  crashes = 0;
   #stopping = false;
   #sending = true;
 
@@ -206,13 +224,17 @@ class Run {
     }
   }
 
-  /** Breaks a connection for a while, now in one direction, now in both. */
+  /** Breaks a connection for a while, now in one direction, now in both; now and then a part crashes and comes back. */
   async cut(): Promise<void> {
     while (this.#sending) {
       const from = PARTS[this.#below(PARTS.length)]!;
       const to = PARTS[this.#below(PARTS.length)]!;
       if (from === to) continue;
       const both = this.#below(2) === 0;
+      if (this.#below(5) === 0) {
+        this.crashes++;
+        await this.#cluster.crash(from);
+      }
       this.#cluster.network.cut(from, to);
       if (both) this.#cluster.network.cut(to, from);
       this.cuts++;
@@ -277,7 +299,7 @@ describe('a network that breaks', () => {
         await Promise.all(consuming);
         const counts = JSON.stringify(Object.fromEntries([...run.answers].sort()));
         process.stdout.write(
-          `cuts: seed ${SEED}, ${run.cuts} cuts, ${run.acknowledged.size} acknowledged, ${counts}\n`,
+          `cuts: seed ${SEED}, ${run.cuts} cuts, ${run.crashes} crashes, ${run.acknowledged.size} acknowledged, ${counts}\n`,
         );
         expect({ lost: run.lost(), problems: run.problems, log: cluster.log }).toEqual({
           lost: [],
