@@ -54,11 +54,15 @@ class Cluster {
         '1000',
       );
     this.#run('gw', 'gateway', '--nameservers', nameservers);
-    const ready = FRONTS.map((front) =>
-      eventually(async () => (await this.ask(front, 'GET', '/readyz')).status === 200).catch((error: unknown) => {
-        throw new Error(`${front} is not ready\n${this.#log}`, { cause: error });
-      }),
-    );
+    const ready = FRONTS.map(async (front) => {
+      let last: unknown;
+      const isReady = async () => (last = await this.ask(front, 'GET', '/readyz')) && (last as Json).status === 200;
+      await eventually(isReady).catch((error: unknown) => {
+        const { exitCode, signalCode } = this.#children.get(front)!.child;
+        const facts = JSON.stringify({ last, exitCode, signalCode });
+        throw new Error(`${front} is not ready: ${facts}\n${this.#log}`, { cause: error });
+      });
+    });
     await Promise.all(ready);
   }
 
