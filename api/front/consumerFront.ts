@@ -2,7 +2,7 @@
  * Members of a group over all its brokers: each broker has its own list of who lives, and divides the queues alike. A
  * broker that is away fails nobody: it is named, and the consumer gets its queues when it joins again.
  */
-import type { GantryError } from '../../src/base/errors';
+import { GantryError } from '../../src/base/errors';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { isComposite, unpackCursors } from './compositeCursor';
 import { joinGenerations } from './generations';
@@ -69,7 +69,9 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
 
   /** The group is made, or reads another topic from now on: that its home decides, before the others are asked. */
   async function joinNew(call: Call<'joinGroup'>, known: Places | undefined): Promise<Answer> {
-    const home = known?.home ?? (await homeOf(rounds, call.body.topic));
+    const { topic } = call.body;
+    const home = known?.home ?? (await homeOf(rounds, topic));
+    if (known && !(await front.fleet.brokersOf(topic)).includes(home)) throw notAtHome(call.path.group, topic, home);
     const first = await front.peer(home, call).call('joinGroup', askedOf(call), call.signal);
     first.orThrow();
     places.forget(call.path.group);
@@ -91,6 +93,13 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
     return { status: 200, body: { ...joined(answers), ...left(round) } };
   }
 }
+
+/** What a group reads its home decides, which must know the topic. */
+const notAtHome = (group: string, topic: string, home: string): GantryError =>
+  new GantryError(
+    'SUBSCRIPTION_CONFLICT',
+    `group ${group} belongs to broker ${home}, where topic ${topic} has no queues: use another group, or give the topic queues there (PATCH /v1/topics/${topic} with brokers)`,
+  );
 
 const askedOf = ({ path, body }: Call<'joinGroup'>) => ({ path, query: {}, body });
 

@@ -15,7 +15,7 @@ import type {
   SharedGroup,
   TopicRecord,
 } from './definition';
-import type { Group } from './group';
+import { ELSEWHERE, topicsHere, type Group } from './group';
 import { groupLimitRefusal, removeGroup, startSubscription, type StartAt } from './groupChanges';
 import { queuesOf } from './partitions';
 import { queueNumber, type BrokerState, type GroupState, type TopicState } from './state';
@@ -83,13 +83,14 @@ function onSameTopic(
 function onGroup(state: BrokerState, definition: GroupRecord): Verdict | GantryError {
   const { name, id, version } = definition;
   const wanted = localRecord(state, definition.record, 0);
-  if (!wanted) return 'NOTHING'; // it does not read anything that is here
   const known = state.groupsByName.get(name);
+  // It reads nothing that is here. What it read here once, and still has here, is changed and deleted with it.
+  if (topicsHere(wanted).length === 0 && known?.record.id !== id) return 'NOTHING';
   if (!known) return groupLimitRefusal(state) ?? 'MAKE';
   if (known.record.id === id) {
     if (version !== known.record.version) return version > known.record.version ? 'CHANGE' : 'NOTHING';
     // The same state, but meanwhile a topic that it reads has come to this broker.
-    return wanted.subscriptions.length > known.record.subscriptions.length ? 'CHANGE' : 'NOTHING';
+    return topicsHere(wanted).length > topicsHere(known.record).length ? 'CHANGE' : 'NOTHING';
   }
   if (isNewer(definition, known.record) && isUnused(known)) return 'REPLACE';
   return new GantryError(
@@ -128,15 +129,13 @@ const isUnused = ({ owners, leases, attempts, listeners }: GroupState): boolean 
 const isBeginning = (before: readonly Partition[], after: readonly Partition[]): boolean =>
   before.every(({ broker, queueId }, i) => after[i]?.broker === broker && after[i].queueId === queueId);
 
-/** The group as this broker knows it: with the topics that are here; undefined without its first one. */
-function localRecord(state: BrokerState, shared: SharedGroup, no: number): Group | undefined {
-  const subscriptions = shared.subscriptions.flatMap(({ topicName, filter }) => {
-    const topic = state.topicsByName.get(topicName)?.record.no;
-    return topic === undefined ? [] : [{ topic, topicName, filter }];
+/** The group as this broker knows it: with all its topics, so that whoever asks here finds the others, too. */
+function localRecord(state: BrokerState, shared: SharedGroup, no: number): Group {
+  const subscriptions = shared.subscriptions.map(({ topicName, filter }) => {
+    const topic = state.topicsByName.get(topicName)?.record.no ?? ELSEWHERE;
+    return { topic, topicName, filter };
   });
-  const [first] = subscriptions;
-  if (first?.topicName !== shared.topicName) return undefined;
-  return { ...shared, no, topic: first.topic, subscriptions };
+  return { ...shared, no, topic: subscriptions[0]!.topic, subscriptions };
 }
 
 export function install(state: BrokerState, applied: Applied<CommandOf<'install'>>): Outcome<'install'> {
@@ -213,14 +212,13 @@ function installGroup(
   }
   if (known && verdict === 'REPLACE') removeGroup(state, known, applied);
   const kept = verdict === 'CHANGE' ? known : undefined;
-  const record = localRecord(state, definition.record, kept?.record.no ?? applied.index)!;
-  const before = kept?.record.subscriptions ?? [];
+  const record = localRecord(state, definition.record, kept?.record.no ?? applied.index);
+  const before = kept ? topicsHere(kept.record) : [];
   const group = kept ?? state.newGroupState(record);
   group.record = record;
   state.putGroup(group, !kept);
   const start = startOf(applied.command);
-  for (const { topic } of record.subscriptions)
-    if (!before.some((one) => one.topic === topic)) startSubscription(state, group, topic, start);
+  for (const topic of topicsHere(record)) if (!before.includes(topic)) startSubscription(state, group, topic, start);
 }
 
 /** What is not known in advance is a queue that has come since, and holds what came since. */

@@ -6,8 +6,12 @@ import type { FilterSpec } from './filter';
 export type GroupMode = 'CLUSTERING' | 'BROADCASTING';
 export type ConsumeFrom = 'EARLIEST' | 'LATEST' | 'TIMESTAMP';
 
+/** Stands for the number of a topic that has no queues on this broker. */
+export const ELSEWHERE = 0;
+
 /** One topic that a group reads. */
 export interface Subscription {
+  /** ELSEWHERE: other brokers have it, and this one has not. */
   readonly topic: number;
   readonly topicName: string;
   readonly filter: FilterSpec;
@@ -19,7 +23,7 @@ export interface Group {
   readonly name: string;
   readonly id: string;
   readonly version: number;
-  /** The first subscription's topic and filter. */
+  /** The first subscription's topic (see there) and filter. */
   readonly topic: number;
   readonly topicName: string;
   readonly filter: FilterSpec;
@@ -66,6 +70,10 @@ export const exhausted = (group: Group, attempt: number): boolean => attempt > g
 /** Its filter for a topic; undefined for a topic that it does not subscribe. */
 export const subscriptionTo = (group: Group, topic: number): Subscription | undefined =>
   group.subscriptions.find((subscription) => subscription.topic === topic);
+
+/** Numbers of the topics that it reads and that have queues on this broker. */
+export const topicsHere = (group: Group): number[] =>
+  group.subscriptions.map(({ topic }) => topic).filter((topic) => topic !== ELSEWHERE);
 
 /** Names of a group's own topics; RocketMQ's (MixAll). */
 const RETRY = '%RETRY%';

@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
 import {
   deadLetterTopicOf,
+  ELSEWHERE,
   retryTopicOf,
   subscriptionTo,
   type ConsumeFrom,
@@ -26,7 +27,7 @@ export function putGroup(state: BrokerState, applied: Applied<CommandOf<'putGrou
   const existing = state.groupsByName.get(wanted.name);
   const failed = preconditionRefusal(command, existing?.record.version, `group ${wanted.name}`);
   if (failed) return { refused: failed };
-  if (!wanted.subscriptions.every(({ topic }) => state.topics.has(topic)))
+  if (!wanted.subscriptions.every(({ topic }) => topic === ELSEWHERE || state.topics.has(topic)))
     return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
   if (existing) return changeGroup(state, existing, applied);
   const full = groupLimitRefusal(state);

@@ -5,7 +5,7 @@ import type { Precondition, QueueOffset } from './command';
 import type { Member } from './consumers';
 import { checkHome, groupNamed, topicNamed, type Core } from './core';
 import { canonical, EVERYTHING, parseFilter, type FilterSpec } from './filter';
-import { GROUP_DEFAULTS, type ConsumeFrom, type Group, type GroupMode, type Subscription } from './group';
+import { ELSEWHERE, GROUP_DEFAULTS, type ConsumeFrom, type Group, type GroupMode, type Subscription } from './group';
 import type { GroupChange } from './groupChanges';
 import type { LeaseDesks } from './leaseDesks';
 import type { Lookup } from './lookup';
@@ -213,7 +213,9 @@ export class Groups {
   async #listen(group: GroupState, consumer: string): Promise<void> {
     const listener = group.listeners.get(consumer);
     const { no, subscriptions, mode: _, ...record } = group.record;
-    const fresh = subscriptions.filter(({ topic }) => !listener?.offsets.has(queueNumber(topic, 0)));
+    const fresh = subscriptions.filter(
+      ({ topic }) => topic !== ELSEWHERE && !listener?.offsets.has(queueNumber(topic, 0)),
+    );
     if (listener && fresh.length === 0) {
       if (listener.seenAt > this.#core.clock.now() - SEEN_EVERY_MS) return;
       await this.#core.submit({ kind: 'listeners', group: no, seen: [consumer] });

@@ -211,7 +211,8 @@ function unsubscribe(state: BrokerState, group: GroupState, topic: number, appli
   if (record.topic === topic) return removeGroup(state, group, applied);
   const subscriptions = record.subscriptions.filter((subscription) => subscription.topic !== topic);
   // Only its home raises the version, for all of its brokers.
-  const isHome = homeOf(state.topics.get(record.topic)!.record) === state.identity?.name;
+  const first = state.topics.get(record.topic)?.record;
+  const isHome = first !== undefined && homeOf(first) === state.identity?.name;
   const raised = isHome ? { version: record.version + 1, updatedAt: applied.time } : {};
   group.record = { ...record, subscriptions, ...raised };
   state.putGroup(group, false);

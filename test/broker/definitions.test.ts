@@ -241,7 +241,7 @@ describe('two topics under one name', () => {
 });
 
 describe('a group that another broker has made', () => {
-  test('is made here as it is there, when its first topic is here', async () => {
+  test('is made here as it is there, when a topic of it is here', async () => {
     const t = await setup();
     const definition = await groupOf();
     expect(await install(t, definition)).toBe('NOTHING');
@@ -253,25 +253,47 @@ describe('a group that another broker has made', () => {
     expect(t.rooms.definitions.group('billing')).toEqual([definition]);
   });
 
-  test('reads what is here of its topics, and the rest as soon as it comes', async () => {
+  test.each([
+    ['orders', 'mail'],
+    ['mail', 'orders'],
+  ])('reads what is here of its topics, and the rest as soon as it comes: %s, then %s', async (first, second) => {
     const t = await setup();
-    await install(t, orders());
+    const named = (name: string) => {
+      const definition = orders({ id: `id-of-${name}` });
+      return { ...definition, name, record: { ...definition.record, name } };
+    };
+    await install(t, named(first));
     const definition = await groupOf({ allowMultipleTopics: true });
     const filter = { type: 'TAG', expression: '*' } as const;
     const subscriptions = [...definition.record.subscriptions, { topicName: 'mail', filter }];
     const both = { ...definition, record: { ...definition.record, subscriptions } };
-    await install(t, both);
-    const names = () => t.rooms.groups.get('billing').record.subscriptions.map(({ topicName }) => topicName);
-    expect(names()).toEqual(['orders']);
+    expect(await install(t, both)).toBe('MAKE');
+    // Whoever asks here learns of all of them.
+    expect(t.rooms.definitions.group('billing')).toEqual([both]);
+    const positions = () => [...t.rooms.groups.get('billing').offsets.keys()].length;
+    expect(positions()).toBe(2);
     const reach = t.rooms.definitions.reach;
-    await install(t, {
-      ...orders({ id: 'm1' }),
-      name: 'mail',
-      record: { ...orders({ id: 'm1' }).record, name: 'mail' },
-    });
+    await install(t, named(second));
     expect(t.rooms.definitions.reach).toBe(reach + 1);
     expect(await install(t, both)).toBe('CHANGE');
-    expect(names()).toEqual(['orders', 'mail']);
+    expect(positions()).toBe(4);
+    expect(await install(t, both)).toBe('NOTHING');
+  });
+
+  test('outlives a topic that is gone here, and goes when it is deleted', async () => {
+    const t = await setup();
+    const mail = orders({ id: 'm1' });
+    await install(t, { ...mail, name: 'mail', record: { ...mail.record, name: 'mail' } });
+    const definition = await groupOf({ allowMultipleTopics: true });
+    const filter = { type: 'TAG', expression: '*' } as const;
+    const subscriptions = [...definition.record.subscriptions, { topicName: 'mail', filter }];
+    await install(t, { ...definition, record: { ...definition.record, subscriptions } });
+    await t.rooms.topics.delete('mail', true);
+    expect(await install(t, { ...definition, version: 2, record: { ...definition.record, version: 2 } })).toBe(
+      'CHANGE',
+    );
+    const { name, id } = definition;
+    expect(await install(t, { kind: 'GROUP', name, id, version: 3, deletedAt: 1 })).toBe('DROP');
   });
 
   test.each([

@@ -2,6 +2,7 @@
 import { GantryError } from '../../src/base/errors';
 import { silentLog } from '../../src/base/log';
 import { deletionOf, type Definition } from '../../src/broker/definition';
+import { topicsHere } from '../../src/broker/group';
 import type { DefinitionAnswer, DefinitionPeers, DefinitionQuestion } from '../../src/cluster/definitionPeers';
 import type { LiveBroker } from '../../src/cluster/fleet';
 import { Reconciler, RECONCILE_MS } from '../../src/cluster/reconciler';
@@ -115,7 +116,8 @@ test('a topic that comes from one broker makes what another one said before conc
   await a.group('billing', { allowMultipleTopics: true });
   await a.join('billing', 'c1', { topic: 'mail' });
   await reconciler.start();
-  const read = () => own.rooms.groups.get('billing').record.subscriptions.map(({ topicName }) => topicName);
+  const { state } = own;
+  const read = () => topicsHere(own.rooms.groups.get('billing').record).map((no) => state.topics.get(no)!.record.name);
   expect(read()).toEqual(['orders']);
   await reconciler.runOnce();
   // The home of mail has spread it to this broker, and the home of the group knows nothing of it.

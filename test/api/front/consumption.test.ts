@@ -1,4 +1,5 @@
 /** Everything else that consumers ask, over several brokers: each part is done by its broker, and put together again. */
+import { topicDefinition } from '../../../src/broker/definition';
 import { retryTopicOf } from '../../../src/broker/group';
 import { codeOf, stopBrokers } from '../../support/broker';
 import { bodiesOf, Company } from './company';
@@ -371,5 +372,48 @@ describe('dead letters', () => {
     expect(bodiesOf(await company.poll())).toEqual(
       ['broker-a 1', 'broker-a 2', 'broker-b 1', 'broker-b 2'].flatMap((x) => [x, x]).sort(),
     );
+  });
+});
+
+describe('a group that reads several topics', () => {
+  /** `own` is on the first broker alone, where the group is at home. */
+  async function several() {
+    const company = await Company.of(...BOTH);
+    await company.on('broker-a').topic('own');
+    await company.call('putGroup', { path, body: { topic: 'own', allowMultipleTopics: true } });
+    await company.join('c1', group, 'own');
+    return company;
+  }
+
+  test('gets messages also from brokers that do not have its first topic', async () => {
+    const company = await several();
+    const { body } = await company.join('c1', group, 'orders');
+    expect([(body as Record<string, object[]>)['queues']!.length, body['unavailable']]).toEqual([8, undefined]);
+    await company.send('broker-a', 'a1');
+    await company.send('broker-b', 'b1');
+    const answer = await company.poll();
+    expect([bodiesOf(answer), answer.unavailable]).toEqual([['a1', 'b1'], undefined]);
+    const { cursor, generation } = answer;
+    const commit = { path, body: { consumerId: 'c1', cursor, generation } };
+    expect((await company.call('commitOffsets', commit)).status).toBe(200);
+    company.network.set('broker-a', 'DOWN');
+    const { body: view } = await company.call('getGroup', { path });
+    const topics = (view as Record<string, { topic: string }[]>)['subscriptions']!;
+    expect(topics.map(({ topic }) => topic)).toEqual(['own', 'orders']);
+  });
+
+  test('is one group, also where a further topic is at home', async () => {
+    const company = await several();
+    const topic = await company.on('broker-b').topic('mail', { brokers: BOTH });
+    await company.on('broker-a').rooms.definitions.install(topicDefinition(topic, []));
+    expect((await company.join('c1', group, 'mail')).body['unavailable']).toBeUndefined();
+    const ids = BOTH.map((broker) => company.on(broker).rooms.groups.get(group).record.id);
+    expect(ids[0]).toBe(ids[1]);
+  });
+
+  test('takes none that its home does not have', async () => {
+    const company = await several();
+    await company.on('broker-b').topic('mail');
+    expect(await codeOf(company.join('c1', group, 'mail'))).toBe('SUBSCRIPTION_CONFLICT');
   });
 });
