@@ -7,7 +7,7 @@
 import { GantryError } from '../../src/base/errors';
 import type { Answer, Call } from '../operation';
 import { fits, packCursors, unpackCursors } from './compositeCursor';
-import { joinGenerations } from './generations';
+import { generationIn, joinGenerations } from './generations';
 import { isAway, namely, outcomeOf, type Rounds } from './rounds';
 import { Waiting } from './waiting';
 
@@ -214,7 +214,7 @@ export class WidePoll {
     return {
       messages: this.#messages,
       cursor: packCursors(this.#cursors),
-      generation: joinGenerations(new Map(parts.map(([broker, { generation }]) => [broker, generation]))),
+      generation: joinGenerations(this.#generations()),
       lag,
       ...(reason === undefined ? {} : { reason }),
       ...(this.#dropped.length > 0 ? { dropped: this.#dropped } : {}),
@@ -222,6 +222,15 @@ export class WidePoll {
       ...(this.#moved.length > 0 ? { moved: this.#moved } : {}),
       ...namely(this.#brokers.filter((broker) => !this.#last.has(broker) || this.#failures.has(broker))),
     };
+  }
+
+  /** Who did not answer now goes on being judged by what the client has of it: the epochs in its cursor. */
+  #generations(): Map<string, string> {
+    const silent = [...this.#cursors].filter(([broker]) => !this.#last.has(broker));
+    return new Map([
+      ...silent.map(([broker, cursor]) => [broker, generationIn(cursor)] as const),
+      ...[...this.#last].map(([broker, { generation }]) => [broker, generation] as const),
+    ]);
   }
 
   #reason(): string {

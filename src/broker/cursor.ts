@@ -144,7 +144,9 @@ export class CursorCodec {
  * What a cursor says of positions, unproven: for whoever has to name what its own broker could not be asked about. What
  * is no cursor says nothing.
  */
-export function cursorContent(text: string): { ofFirstTopic: boolean; queueId: number; position: number }[] {
+export function cursorContent(
+  text: string,
+): { ofFirstTopic: boolean; queueId: number; epoch: number; position: number }[] {
   const bytes = Buffer.from(text, 'base64url');
   const end = bytes.length - MAC_BYTES;
   const slots = bytes[21] ?? 0;
@@ -152,8 +154,8 @@ export function cursorContent(text: string): { ofFirstTopic: boolean; queueId: n
   if (bytes[0] !== VERSION || end < start || (end - start) % PART_BYTES !== 0) return [];
   for (let at = start; at < end; at += PART_BYTES) if (bytes[at]! >= slots) return [];
   const first = bytes.readUIntBE(15, 6);
-  return readParts(bytes, end).map(({ topic, queueId, position }) => ({
-    ...{ ofFirstTopic: topic === first, queueId, position },
+  return readParts(bytes, end).map(({ topic, queueId, epoch, position }) => ({
+    ...{ ofFirstTopic: topic === first, queueId, epoch, position },
   }));
 }
 

@@ -133,6 +133,21 @@ describe('a broker that is away', () => {
     expect(last.unavailable).toBeUndefined();
   });
 
+  test('leaves the client able to commit what came from it', async () => {
+    const company = await Company.of('broker-a', 'broker-b');
+    await company.group('billing');
+    await company.join();
+    await company.send('broker-b', 'b1');
+    const { cursor: before } = await company.poll();
+    company.network.set('broker-b', 'DOWN');
+    const { cursor, generation, unavailable } = await company.poll({ cursor: before });
+    expect(unavailable).toEqual(['broker-b']);
+    company.network.delete('broker-b');
+    const body = { consumerId: 'c1', cursor, generation };
+    expect((await company.call('commitOffsets', { path: { group: 'billing' }, body })).status).toBe(200);
+    expect(company.on('broker-b').committed()[0]).toBe(1);
+  });
+
   test('is waited for like the others once it failed, and answers when it is back', async () => {
     const company = await joined('broker-a', 'broker-b');
     company.network.set('broker-b', 'DOWN');
