@@ -88,7 +88,9 @@ class PlacedSend {
       const known = this.#results[i];
       return known === undefined || known.error?.code === (ELSEWHERE as string) ? [i] : [];
     });
-    const parts = this.#partsOf(await this.#front.fleet.route(this.#topic), open);
+    const { fleet } = this.#front;
+    const route = await (last ? fleet.routeNow(this.#topic) : fleet.route(this.#topic));
+    const parts = this.#partsOf(route, open);
     const [only] = parts;
     if (parts.length !== 1 || only?.items.length !== this.#messages.length) {
       await Promise.all(parts.map((part) => this.#sendPart(part)));

@@ -551,6 +551,20 @@ describe('a broker that knows newer partitions', () => {
     expect(messages.map(({ body }, i) => sentHome(body, i))).toEqual(messages.map(() => 1));
   });
 
+  test('is believed: also when it took the others of them', async () => {
+    const t = await grown();
+    const after = t.partitions.get('orders')!;
+    const before = after.filter(({ broker }) => broker !== 'd');
+    const went = (from: string, to: string) => {
+      const is = (group: string) =>
+        partitionOf(before, 2, group).broker === from && partitionOf(after, 2, group).broker === to;
+      for (let i = 0; ; i++) if (is(`g${i}`)) return `g${i}`;
+    };
+    const messages = [went('a', 'a'), went('a', 'd')].map((messageGroup) => ({ body: messageGroup, messageGroup }));
+    const { status, results } = await t.results(messages);
+    expect([status, results.map(({ broker }) => broker)]).toEqual([200, ['a', 'd']]);
+  });
+
   test('is believed once', async () => {
     const t = new SendBench();
     for (const name of ALL) t.broker(name).answer = () => elsewhere(1);
