@@ -1,20 +1,20 @@
 /** The whole cluster, as an operator asks any front about it. */
-import type { Call, HandlerTable, OperationId } from '../operation';
-import { askAll, missing } from './askAll';
-import type { Front } from './front';
+import type { Call, HandlerTable } from '../operation';
+import { namely, type Rounds } from './rounds';
 
 interface BrokerInfo {
   readonly broker: string;
   readonly cluster: string;
 }
 
-export function clusterFront(front: Front): HandlerTable<'getCluster' | 'listBrokers' | 'setBrokerPermission'> {
+export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listBrokers' | 'setBrokerPermission'> {
+  const { front } = rounds;
   const brokers = async (call: Call<'getCluster' | 'listBrokers'>) => {
     const names = (await front.fleet.brokersNow()).map(({ name }) => name);
     const asked = { path: undefined as never, query: {} as never };
-    const answers = await askAll(front, call as unknown as Call<OperationId>, names, 'listBrokers', asked);
-    const infos = answers.answered.flatMap(({ answer }) => answer.json<{ brokers: BrokerInfo[] }>().brokers);
-    return { infos, unavailable: missing(answers.unavailable) };
+    const { answers, away } = await rounds.everybody(call, names, 'listBrokers', asked);
+    const infos = [...answers.values()].flatMap((answer) => answer.json<{ brokers: BrokerInfo[] }>().brokers);
+    return { infos, unavailable: namely(away.keys()) };
   };
   return {
     async getCluster(call) {

@@ -85,7 +85,7 @@ export class Front {
 }
 
 /** What of a call stays the same when something else is asked for its sake. */
-type Asking = Pick<Call<OperationId>, 'derive' | 'requestId' | 'instance'>;
+export type Asking = Pick<Call<OperationId>, 'derive' | 'requestId' | 'instance'>;
 
 /** What a call asks, to be asked of a broker: the broker here takes the body as it was read, others the bytes. */
 export const askedOf = <Op extends OperationId>(call: Call<Op>): PeerRequest<Op> => ({

@@ -2,13 +2,12 @@
  * Consumer groups over all brokers. What a group is the home of its first topic decides, and tells the others; so changes
  * go there, and what is read comes from there when it can.
  */
-import { GantryError } from '../../src/base/errors';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
 import { STATUS } from '../problem';
 import type { GroupPlaces } from './groupPlaces';
-import { PeerAnswer } from './peer';
-import { answersOf, isAway, namely, type Rounds } from './rounds';
+import type { PeerAnswer } from './peer';
+import { answersOf, namely, type Rounds } from './rounds';
 
 type GroupOperations = 'listGroups' | 'putGroup' | 'getGroup' | 'updateGroup' | 'deleteGroup';
 
@@ -35,15 +34,14 @@ export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<Gr
       return changing(call, () => front.forward(call, home));
     },
 
-    getGroup: (call) =>
-      places.serve(call, call.path.group, ({ brokers }) => inTurn(brokers, (broker) => front.forward(call, broker))),
+    getGroup: (call) => places.serve(call, call.path.group, ({ brokers }) => rounds.inTurn(call, brokers, PASSED_BY)),
 
     updateGroup: (call) =>
       places.serve(call, call.path.group, ({ home }) => changing(call, () => front.forward(call, home))),
 
     deleteGroup: (call) =>
       places.serve(call, call.path.group, ({ brokers }) =>
-        changing(call, () => inTurn(brokers, (broker) => front.forward(call, broker))),
+        changing(call, () => rounds.inTurn(call, brokers, PASSED_BY)),
       ),
   };
 
@@ -66,25 +64,7 @@ export async function homeOf({ front }: Rounds, topic: string): Promise<string> 
   return partitions[0]!.broker;
 }
 
-/**
- * The first that has it answers; the next one is asked only when nothing was done at those before. When none has it, the
- * silence of one weighs more than the word of another.
- */
-async function inTurn(brokers: readonly string[], ask: (broker: string) => Promise<Answer>): Promise<Answer> {
-  const failures: GantryError[] = [];
-  for (const broker of brokers) {
-    try {
-      const answer = await ask(broker);
-      if (!PASSED_BY.includes(answer.status)) return answer;
-      failures.push(new PeerAnswer(answer.status, {}, answer.text ?? '').failure());
-    } catch (error) {
-      if (!(error instanceof GantryError) || !PASSED_BY.includes(STATUS[error.code])) throw error;
-      failures.push(error);
-    }
-  }
-  throw failures.find(isAway) ?? failures[0]!;
-}
-
+/** Who was not told of the group yet says that there is none. */
 const PASSED_BY: readonly number[] = [STATUS.SERVICE_NOT_AVAILABLE, STATUS.GROUP_NOT_FOUND];
 
 /** Each page has the lowest names of its broker, so the lowest of all are among them. */

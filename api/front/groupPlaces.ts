@@ -8,7 +8,8 @@ import { deadLetterTopicOf, retryTopicOf } from '../../src/broker/group';
 import { brokersIn } from '../../src/cluster/fleet';
 import type { TopicRoute } from '../../src/nameserver/route';
 import type { Answer } from '../operation';
-import type { Asking, Rounds } from './rounds';
+import type { Asking } from './front';
+import type { Rounds } from './rounds';
 import { isAway } from './rounds';
 
 export interface Places {

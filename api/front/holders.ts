@@ -2,13 +2,15 @@
 import { GantryError } from '../../src/base/errors';
 import { groupOfOwnTopic } from '../../src/broker/group';
 import { nameOf } from '../names';
-import type { Call, OperationId } from '../operation';
-import type { Front } from './front';
+import type { Asking, Front } from './front';
 
 /** Where the topics of groups are: the NameServers do not know these. */
 export interface OwnTopics {
-  brokersOf(group: string, call: Call<OperationId>): Promise<readonly string[]>;
+  brokersOf(group: string, call: Asking): Promise<readonly string[]>;
 }
+
+/** A call about a topic. */
+type OfTopic = Asking & { readonly path: { readonly topic: string } };
 
 export interface Holders {
   readonly front: Front;
@@ -19,8 +21,8 @@ export interface Holders {
  * Names of the brokers that hold the topic a call is about, also of those that are away, in the order of its partitions:
  * the first one is its home. Throws TOPIC_NOT_FOUND, and why nobody can tell.
  */
-export async function holdersOf({ front, groups }: Holders, call: Call<OperationId>): Promise<readonly string[]> {
-  const topic = nameOf((call.path as { readonly topic: string }).topic);
+export async function holdersOf({ front, groups }: Holders, call: OfTopic): Promise<readonly string[]> {
+  const topic = nameOf(call.path.topic);
   const group = groupOfOwnTopic(topic);
   if (group === undefined) return front.fleet.brokersOf(topic);
   try {

@@ -1,7 +1,7 @@
 /** Looking for messages of a topic of several brokers: whoever has it is asked, or all are, one by one or at once. */
 import { noQueue } from '../../src/broker/partition';
 import { nameOf } from '../names';
-import type { Answer, Call, HandlerTable, OperationId } from '../operation';
+import type { Answer, Call, HandlerTable } from '../operation';
 import { firstFound } from './firstFound';
 import { holdersOf, type Holders } from './holders';
 import { oneByOne } from './oneByOne';
@@ -25,12 +25,12 @@ export function messageFront(parts: Holders): HandlerTable<MessageOperations> {
 
     async recallScheduled(call) {
       const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
-      return (await firstFound(await holdersOf(parts, wide(call)), call.signal, ask, { changes: true })).asAnswer();
+      return (await firstFound(await holdersOf(parts, call), call.signal, ask, { changes: true })).asAnswer();
     },
 
     async queryMessages(call) {
       const { cursor: _, ...wanted } = call.query;
-      const body = await oneByOne(await holdersOf(parts, wide(call)), call.query, 'messages', (broker, page) => {
+      const body = await oneByOne(await holdersOf(parts, call), call.query, 'messages', (broker, page) => {
         const request = { path: call.path, query: { ...wanted, ...page } };
         return front.peer(broker, call).call('queryMessages', request, call.signal);
       });
@@ -38,7 +38,7 @@ export function messageFront(parts: Holders): HandlerTable<MessageOperations> {
     },
 
     async listScheduled(call) {
-      const body = await oneByOne(await holdersOf(parts, wide(call)), call.query, 'scheduled', (broker, query) =>
+      const body = await oneByOne(await holdersOf(parts, call), call.query, 'scheduled', (broker, query) =>
         front.peer(broker, call).call('listScheduled', { path: call.path, query }, call.signal),
       );
       return { status: 200, body };
@@ -46,20 +46,19 @@ export function messageFront(parts: Holders): HandlerTable<MessageOperations> {
 
     readQueue: (call) => ofQueue(parts, call),
     searchOffset: (call) => ofQueue(parts, call),
-    testFilter: async (call) => testEverywhere(front, call, await holdersOf(parts, wide(call))),
+    testFilter: async (call) => testEverywhere(front, call, await holdersOf(parts, call)),
   };
 }
-
-const wide = (call: unknown): Call<OperationId> => call as Call<OperationId>;
 
 /**
  * An offsetMessageId says whose it is, and that broker is asked first: the others would look through their indexes for
  * it. They are asked all the same when it has none: a sender may have chosen such a messageId.
  */
-async function byId(parts: Holders, call: Call<'getMessage'> | Call<'getMessageTrace'>): Promise<Answer> {
+async function byId(parts: Holders, given: Call<'getMessage'> | Call<'getMessageTrace'>): Promise<Answer> {
+  const call = given as Call<'getMessage'>; // whatever is asked, it is passed on as it came
   const { front } = parts;
-  const holders = await holdersOf(parts, wide(call));
-  const ask = (broker: string, signal: AbortSignal) => front.ask(wide(call), broker, signal);
+  const holders = await holdersOf(parts, call);
+  const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
   const mark = call.path.messageId.slice(0, 16).toUpperCase();
   const marked = (await front.fleet.brokers()).find(({ name, idMark }) => idMark === mark && holders.includes(name));
   const others = holders.filter((broker) => broker !== marked?.name);
@@ -71,7 +70,7 @@ async function byId(parts: Holders, call: Call<'getMessage'> | Call<'getMessageT
 /** What is asked of one queue is for its broker, whether it lives or not. */
 async function ofQueue(parts: Holders, call: Call<'readQueue'> | Call<'searchOffset'>): Promise<Answer> {
   const { topic, broker, queueId } = call.path;
-  const holders = await holdersOf(parts, wide(call));
+  const holders = await holdersOf(parts, call);
   if (!holders.includes(broker)) throw noQueue(nameOf(topic), { broker, queueId });
   return parts.front.forward(call as Call<'readQueue'>, broker);
 }

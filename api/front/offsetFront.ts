@@ -7,10 +7,11 @@ import { checkCommit } from '../handlers/offsets';
 import { nameOf } from '../names';
 import type { Answer, BodyOf, Call, HandlerTable } from '../operation';
 import { unpackCursors } from './compositeCursor';
+import type { Asking } from './front';
 import { generationsOf } from './generations';
 import type { GroupPlaces, Places } from './groupPlaces';
 import type { PeerAnswer, PeerRequest } from './peer';
-import { answersOf, isAway, namely, type Asking, type Round, type Rounds } from './rounds';
+import { answersOf, isAway, namely, type Round, type Rounds } from './rounds';
 import { placesByBroker, split } from './split';
 
 type OffsetOperations = 'commitOffsets' | 'getOffsets' | 'resetOffsets';

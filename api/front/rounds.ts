@@ -1,13 +1,13 @@
 /** One question to several brokers at once, where one that is dead or hangs must not hold up the others. */
 import { GantryError } from '../../src/base/errors';
 import { Patience } from '../../src/cluster/patience';
-import type { Call, OperationId } from '../operation';
+import type { Answer, Call, OperationId } from '../operation';
 import { STATUS } from '../problem';
-import type { Front } from './front';
+import { askedOf, type Asking, type Front } from './front';
 import type { PeerAnswer, PeerRequest } from './peer';
 
-/** What of a call matters to those that are asked for its sake. */
-export type Asking = Pick<Call<OperationId>, 'derive' | 'requestId' | 'instance'>;
+/** For as long as its client waits. */
+export type AskingNow = Asking & Pick<Call<OperationId>, 'signal'>;
 
 /** What came of a round, by broker, in the order in which they were named. */
 export interface Round {
@@ -40,17 +40,66 @@ export class Rounds {
   }
 
   /** Asks all that are worth waiting for. Rejects only with what is no broker's failure, such as the client's going away. */
-  async all<Op extends OperationId>(
-    call: Asking & { readonly signal: AbortSignal },
+  all<Op extends OperationId>(
+    call: AskingNow,
     brokers: readonly string[],
     operationId: Op,
     asked: (broker: string) => PeerRequest<Op>,
   ): Promise<Round> {
-    const worthy = this.patience.worthy(brokers);
+    return this.#round(call, brokers, operationId, asked, this.patience.worthy(brokers));
+  }
+
+  /** The same, of those, too, that failed just before: for people, who want to know how it is now. */
+  everybody<Op extends OperationId>(
+    call: AskingNow,
+    brokers: readonly string[],
+    operationId: Op,
+    asked: PeerRequest<Op>,
+  ): Promise<Round> {
+    return this.#round(call, brokers, operationId, () => asked, brokers);
+  }
+
+  /**
+   * What one of them says, the first of this order that can: the next is asked only when nothing was done before.
+   * `passed`: statuses of who cannot. When none can, the silence of one weighs more than the word of another.
+   */
+  async inTurn<Op extends OperationId>(
+    call: Call<Op>,
+    brokers: readonly string[],
+    passed: readonly number[] = CANNOT,
+  ): Promise<Answer> {
+    // A question is not worth much waiting while others can be asked; a change is.
+    const impatient = call.operation.method === 'get' && brokers.length > 1;
+    const { signal } = call;
+    const failures: GantryError[] = [];
+    for (const broker of impatient ? this.patience.ordered(brokers) : brokers) {
+      const id = call.operation.id as Op;
+      const asking = impatient
+        ? this.ask(call, broker, id, askedOf(call), { signal })
+        : this.front.ask(call, broker, signal);
+      try {
+        const answer = await asking;
+        if (!passed.includes(answer.status)) return answer.asAnswer();
+        failures.push(answer.failure());
+      } catch (error) {
+        if (!(error instanceof GantryError) || !passed.includes(STATUS[error.code])) throw error;
+        failures.push(error);
+      }
+    }
+    throw failures.find(isAway) ?? failures[0] ?? noBroker();
+  }
+
+  async #round<Op extends OperationId>(
+    call: AskingNow,
+    brokers: readonly string[],
+    operationId: Op,
+    asked: (broker: string) => PeerRequest<Op>,
+    those: readonly string[],
+  ): Promise<Round> {
     const { signal } = call;
     const outcomes = await Promise.all(
       brokers.map(async (broker) =>
-        worthy.includes(broker)
+        those.includes(broker)
           ? outcomeOf(this.ask(call, broker, operationId, asked(broker), { signal }))
           : leftAlone(broker),
       ),
@@ -102,6 +151,8 @@ export function answersOf({ answers, refusals, away }: Round): ReadonlyMap<strin
   // Whether it exists nobody can tell while a broker is silent.
   throw away.values().next().value ?? refusals.values().next().value ?? noBroker();
 }
+
+const CANNOT: readonly number[] = [STATUS.SERVICE_NOT_AVAILABLE];
 
 const NOT_HERE: readonly string[] = ['GROUP_NOT_FOUND', 'TOPIC_NOT_FOUND'];
 

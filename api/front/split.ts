@@ -2,9 +2,8 @@
 import { GantryError } from '../../src/base/errors';
 import { failed, type BulkItem } from '../bulk';
 import type { Call, OperationId } from '../operation';
-import type { Front } from './front';
+import type { Asking, Front } from './front';
 import type { PeerAnswer, PeerRequest } from './peer';
-import type { Asking } from './rounds';
 
 /** Places in the request, by the broker whose they are. */
 export function placesByBroker<Item>(

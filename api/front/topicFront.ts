@@ -7,11 +7,11 @@ import { groupOfOwnTopic } from '../../src/broker/group';
 import { brokersIn } from '../../src/cluster/fleet';
 import { rendezvous } from '../../src/cluster/rendezvous';
 import { nameOf } from '../names';
-import type { Answer, Call, HandlerTable, OperationId } from '../operation';
+import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
-import { askAll, askInTurn, missing, someOk } from './askAll';
 import { askedOf, type Front } from './front';
 import { holdersOf, type OwnTopics } from './holders';
+import { answersOf, namely, type Rounds } from './rounds';
 
 type TopicOperations =
   | 'listTopics'
@@ -30,23 +30,24 @@ interface Named {
   readonly version: number;
 }
 
-export function topicFront(front: Front, groups: OwnTopics): HandlerTable<TopicOperations> {
+export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<TopicOperations> {
+  const { front } = rounds;
   const holders = { front, groups };
   const atHome = async (call: Call<'updateTopic' | 'putTag' | 'deleteTag'>): Promise<Answer> => {
-    const [home] = await holdersOf(holders, wide(call));
+    const [home] = await holdersOf(holders, call);
     return front.forward(call, home!);
   };
   return {
     async listTopics(call) {
       const brokers = await front.liveBrokers();
-      const answers = await askAll(front, wide(call), brokers, 'listTopics', askedOf(call));
-      const pages = someOk(answers).map(({ answer }) => answer.json<{ topics: Named[]; cursor?: string }>());
+      const round = await rounds.everybody(call, brokers, 'listTopics', askedOf(call));
+      const pages = [...answersOf(round).values()].map((answer) => answer.json<{ topics: Named[]; cursor?: string }>());
       const { items, more } = mergedByName(
         pages.map(({ topics, cursor }) => [topics, cursor]),
         call.query.limit,
       );
       const cursor = more ? { cursor: listCursor(items.at(-1)!.name) } : {};
-      return { status: 200, body: { topics: items, ...cursor, ...missing(answers.unavailable) } };
+      return { status: 200, body: { topics: items, ...cursor, ...namely(round.away.keys()) } };
     },
 
     async createTopic(call) {
@@ -57,13 +58,12 @@ export function topicFront(front: Front, groups: OwnTopics): HandlerTable<TopicO
       const [first] = rendezvous(name, chosen);
       const { path, query, headers, body } = call;
       const asked = { path, query, headers, body: { ...body, brokers: chosen } };
-      const answer = await front.peer(first!, wide(call)).call('createTopic', asked, call.signal);
+      const answer = await front.peer(first!, call).call('createTopic', asked, call.signal);
       return answer.asAnswer();
     },
 
     async getTopic(call) {
-      const brokers = await holdersOf(holders, wide(call));
-      return (await askInTurn(front, wide(call), brokers, 'getTopic', askedOf(call))).asAnswer();
+      return rounds.inTurn(call, await holdersOf(holders, call));
     },
 
     updateTopic: atHome,
@@ -71,37 +71,33 @@ export function topicFront(front: Front, groups: OwnTopics): HandlerTable<TopicO
     deleteTag: atHome,
 
     async deleteTopic(call) {
-      const brokers = await holdersOf(holders, wide(call));
-      return (await askInTurn(front, wide(call), brokers, 'deleteTopic', askedOf(call))).asAnswer();
+      return rounds.inTurn(call, await holdersOf(holders, call));
     },
 
     async getTopicRoute(call) {
       const name = nameOf(call.path.topic);
       const group = groupOfOwnTopic(name);
       if (group === undefined) return { status: 200, body: await front.fleet.routeNow(name) };
-      const brokers = await holdersOf(holders, wide(call));
-      return (await askInTurn(front, wide(call), brokers, 'getTopicRoute', askedOf(call))).asAnswer();
+      return rounds.inTurn(call, await holdersOf(holders, call));
     },
 
     async listQueues(call) {
-      const brokers = await holdersOf(holders, wide(call));
-      const answers = await askAll(front, wide(call), brokers, 'listQueues', askedOf(call));
-      const queues = someOk(answers).flatMap(({ answer }) => answer.json<{ queues: object[] }>().queues);
-      return { status: 200, body: { queues, ...missing(answers.unavailable) } };
+      const brokers = await holdersOf(holders, call);
+      const round = await rounds.everybody(call, brokers, 'listQueues', askedOf(call));
+      const queues = [...answersOf(round).values()].flatMap((answer) => answer.json<{ queues: object[] }>().queues);
+      return { status: 200, body: { queues, ...namely(round.away.keys()) } };
     },
 
     async listTags(call) {
-      const brokers = await holdersOf(holders, wide(call));
-      const answers = await askAll(front, wide(call), brokers, 'listTags', askedOf(call));
-      const lists = someOk(answers).map(({ answer }) => answer.json<TagLists>());
+      const brokers = await holdersOf(holders, call);
+      const round = await rounds.everybody(call, brokers, 'listTags', askedOf(call));
+      const lists = [...answersOf(round).values()].map((answer) => answer.json<TagLists>());
       // The declared ones are the same everywhere but for what is on its way: the first broker is the home.
       const { policy, declared } = lists[0]!;
-      return { status: 200, body: { policy, declared, seen: seenTogether(lists), ...missing(answers.unavailable) } };
+      return { status: 200, body: { policy, declared, seen: seenTogether(lists), ...namely(round.away.keys()) } };
     },
   };
 }
-
-const wide = (call: unknown): Call<OperationId> => call as Call<OperationId>;
 
 interface Seen {
   readonly tag: string;

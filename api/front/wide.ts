@@ -23,8 +23,8 @@ export function wideHandlers(front: Front, { sendBackoff }: WideOptions): Handle
   const rounds = new Rounds(front);
   const groups = new GroupPlaces(rounds);
   return {
-    ...topicFront(front, groups),
-    ...clusterFront(front),
+    ...topicFront(rounds, groups),
+    ...clusterFront(rounds),
     ...sendFront({ front, sending }),
     ...transactionFront({ front, sending }),
     ...messageFront({ front, groups }),

@@ -40,6 +40,12 @@ export class Patience {
     return left.length > 0 ? left : brokers;
   }
 
+  /** All of them, those first that are worth waiting for. */
+  ordered(brokers: readonly string[]): readonly string[] {
+    const worthy = this.worthy(brokers);
+    return worthy.length === brokers.length ? brokers : [...new Set([...worthy, ...brokers])];
+  }
+
   /**
    * What the call brings. `waitMs`: what the broker itself is asked to wait. Rejects with SERVICE_NOT_AVAILABLE when the
    * time is over (whatever the broker does then), and with what the call rejects with.
