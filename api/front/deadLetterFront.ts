@@ -3,32 +3,24 @@ import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, failed, type BulkItem } from '../bulk';
 import { checkRedrive } from '../handlers/deadLetters';
 import type { Answer, Call, HandlerTable } from '../operation';
-import { afterPartsOf, listCursor } from '../paging';
 import type { GroupPlaces } from './groupPlaces';
+import { oneByOne } from './oneByOne';
 import type { PeerAnswer } from './peer';
-import { answersOf, isAway, namely, outcomeOf, type Rounds } from './rounds';
+import { answersOf, namely, type Rounds } from './rounds';
 
 type DeadLetterOperations = 'listDeadLetters' | 'redriveDeadLetters';
-
-interface Page {
-  readonly deadLetters: readonly object[];
-  readonly cursor?: string;
-}
 
 interface RedriveResult {
   readonly remaining: number;
   readonly results: readonly (BulkItem & { readonly messageId: string })[];
 }
 
-/** Broker, and its own cursor or nothing. */
-const PLACE = /^(\S+) (\S*)$/;
-
 export function deadLetterFront(rounds: Rounds, places: GroupPlaces): HandlerTable<DeadLetterOperations> {
   const { front } = rounds;
   return {
     listDeadLetters: (call) =>
       places.serve(call, call.path.group, ({ brokers }) =>
-        brokers.length === 1 ? front.forward(call, brokers[0]!) : list(call, [...brokers].sort()),
+        brokers.length === 1 ? front.forward(call, brokers[0]!) : list(call, brokers),
       ),
 
     redriveDeadLetters(call) {
@@ -39,32 +31,12 @@ export function deadLetterFront(rounds: Rounds, places: GroupPlaces): HandlerTab
     },
   };
 
-  /** Broker after broker; one that is away is named, and passed over. */
   async function list(call: Call<'listDeadLetters'>, brokers: readonly string[]): Promise<Answer> {
-    const { limit, cursor } = call.query;
-    const [first, inner] = afterPartsOf(cursor, PLACE) ?? ['', ''];
-    const deadLetters: object[] = [];
-    const unavailable: string[] = [];
-    const page = (next?: string) => ({
-      status: 200,
-      body: { deadLetters, ...(next === undefined ? {} : { cursor: listCursor(next) }), ...namely(unavailable) },
-    });
-    for (const broker of brokers.filter((name) => name >= first!)) {
-      const room = limit - deadLetters.length;
-      if (room === 0) return page(`${broker} `);
-      const within = broker === first && inner !== '' ? { cursor: inner! } : {};
-      const asked = { path: call.path, query: { limit: room, ...within } };
-      const outcome = await outcomeOf(rounds.ask(call, broker, 'listDeadLetters', asked, { signal: call.signal }));
-      if (outcome instanceof GantryError) {
-        if (!isAway(outcome) && outcome.code !== 'GROUP_NOT_FOUND') throw outcome;
-        unavailable.push(broker);
-        continue;
-      }
-      const found = outcome.json<Page>();
-      deadLetters.push(...found.deadLetters);
-      if (found.cursor !== undefined) return page(`${broker} ${found.cursor}`);
-    }
-    return page();
+    const { path, signal } = call;
+    const body = await oneByOne(brokers, call.query, 'deadLetters', (broker, query) =>
+      rounds.ask(call, broker, 'listDeadLetters', { path, query }, { signal }),
+    );
+    return { status: 200, body };
   }
 
   async function redrive(call: Call<'redriveDeadLetters'>, brokers: readonly string[]): Promise<Answer> {

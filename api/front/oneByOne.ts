@@ -44,7 +44,7 @@ export async function oneByOne(
     const answer = await partOf(ask(name, { limit: limit - items.length, ...own }));
     if (answer instanceof GantryError) {
       refusal = answer;
-      if (answer.code !== 'TOPIC_NOT_FOUND') unavailable.push(name);
+      if (!NOT_HERE.has(answer.code)) unavailable.push(name);
       continue;
     }
     answered = true;
@@ -58,11 +58,14 @@ export async function oneByOne(
   return page();
 }
 
-/** A broker's part, or why it has none: it is away, or has no such topic yet. Throws what is wrong with the request. */
+/** Said by a broker that was not told yet: it has nothing that would be missing. */
+const NOT_HERE: ReadonlySet<string | undefined> = new Set(['TOPIC_NOT_FOUND', 'GROUP_NOT_FOUND']);
+
+/** A broker's part, or why it has none: it is away, or has no such topic or group yet. Throws what is wrong with the request. */
 export async function partOf(asked: Promise<PeerAnswer>): Promise<PeerAnswer | GantryError> {
   try {
     const answer = await asked;
-    if (refusedBeforeWriting(answer) || answer.code === 'TOPIC_NOT_FOUND') return answer.failure();
+    if (refusedBeforeWriting(answer) || NOT_HERE.has(answer.code)) return answer.failure();
     return answer.orThrow();
   } catch (error) {
     if (error instanceof GantryError && error.code === 'SERVICE_NOT_AVAILABLE') return error;

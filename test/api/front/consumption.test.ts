@@ -334,6 +334,8 @@ describe('dead letters', () => {
     company.network.set('broker-a', 'DOWN');
     expect(await list(company)).toMatchObject({ unavailable: ['broker-a'], deadLetters: [{}, {}] });
     expect(await codeOf(list(company, { cursor: 'AAAA' }))).toBe('CURSOR_INVALID');
+    company.network.set('broker-b', 'DOWN');
+    expect(await codeOf(list(company))).toBe('SERVICE_NOT_AVAILABLE');
   });
 
   test('are redriven by id, wherever they are; what nobody has is told so', async () => {
