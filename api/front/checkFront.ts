@@ -5,44 +5,46 @@
  */
 import { GantryError } from '../../src/base/errors';
 import type { Answer, Call } from '../operation';
-import type { Front } from './front';
 import { partOf } from './oneByOne';
 import type { PeerAnswer } from './peer';
+import type { Rounds } from './rounds';
+import { Waiting } from './waiting';
 
 /** Waits `waitMs` in all. Throws SERVICE_NOT_AVAILABLE when no broker can be asked. */
-export async function pollChecks(front: Front, call: Call<'pollTransactionChecks'>): Promise<Answer> {
+export async function pollChecks(rounds: Rounds, call: Call<'pollTransactionChecks'>): Promise<Answer> {
+  const { front } = rounds;
   const names = await front.liveBrokers();
   const [only] = names;
   // One broker alone can be waited for and fetched from by one call.
   if (only !== undefined && names.length === 1) return front.forward(call, only);
   const first = front.chance.below(Math.max(1, names.length));
-  return new CheckPoll(front, call, [...names.slice(first), ...names.slice(0, first)]).run();
+  return new CheckPoll(rounds, call, [...names.slice(first), ...names.slice(0, first)]).run();
 }
 
 class CheckPoll {
-  readonly #front: Front;
+  readonly #rounds: Rounds;
   readonly #call: Call<'pollTransactionChecks'>;
   readonly #end: number;
   /** Who can be asked, as far as is known; who was found away is left alone for the rest of this call. */
   readonly #brokers: Set<string>;
   #failure = new GantryError('SERVICE_NOT_AVAILABLE', 'no broker lives that could be asked', { retryAfterMs: 1000 });
 
-  constructor(front: Front, call: Call<'pollTransactionChecks'>, brokers: readonly string[]) {
-    this.#front = front;
+  constructor(rounds: Rounds, call: Call<'pollTransactionChecks'>, brokers: readonly string[]) {
+    this.#rounds = rounds;
     this.#call = call;
-    this.#end = front.clock.monotonic() + call.query.waitMs;
+    this.#end = rounds.front.clock.monotonic() + call.query.waitMs;
     this.#brokers = new Set(brokers);
   }
 
   async run(): Promise<Answer> {
-    let asked: readonly string[] = [...this.#brokers];
+    let asked = this.#rounds.patience.worthy([...this.#brokers]);
     for (;;) {
       for (const broker of asked) {
         const answer = await this.#fetch(broker);
         if (answer) return answer.asAnswer();
       }
       if (this.#brokers.size === 0) throw this.#failure;
-      const left = Math.ceil(this.#end - this.#front.clock.monotonic());
+      const left = Math.ceil(this.#end - this.#rounds.front.clock.monotonic());
       const ready = left > 0 ? await this.#firstReady(left) : undefined;
       // Somebody else may have fetched what was there: then the call waits on.
       if (ready !== undefined) asked = [ready];
@@ -55,10 +57,8 @@ class CheckPoll {
   async #fetch(broker: string): Promise<PeerAnswer | undefined> {
     const { path, query, signal } = this.#call;
     const request = { path, query: { ...query, waitMs: 0 } };
-    const answer = await this.#known(
-      broker,
-      this.#front.peer(broker, this.#call).call('pollTransactionChecks', request, signal),
-    );
+    const asking = this.#rounds.ask(this.#call, broker, 'pollTransactionChecks', request, { signal });
+    const answer = await this.#known(broker, asking);
     return answer && answer.json<{ checks: unknown[] }>().checks.length > 0 ? answer : undefined;
   }
 
@@ -68,20 +68,23 @@ class CheckPoll {
     const signal = AbortSignal.any([this.#call.signal, own.signal]);
     const { producerGroup } = this.#call.path;
     const ask = async (broker: string) => {
-      const peer = this.#front.peer(broker, this.#call);
       const request = { path: { producerGroup }, query: { waitMs } };
-      const answer = await this.#known(broker, peer.call('awaitTransactionChecks', request, signal));
+      const asking = this.#rounds.ask(this.#call, broker, 'awaitTransactionChecks', request, { signal, waitMs });
+      const answer = await this.#known(broker, asking);
       return { broker, ready: answer?.json<{ ready: boolean }>().ready === true };
     };
-    const waiting = new Map([...this.#brokers].map((broker) => [broker, ask(broker)]));
-    while (waiting.size > 0) {
-      const { broker, ready } = await Promise.race(waiting.values());
-      waiting.delete(broker);
-      if (!ready) continue;
-      own.abort(new Error('another broker has something'));
-      return broker;
+    const waiting = new Waiting<{ broker: string; ready: boolean }>(this.#rounds.front.clock, waitMs);
+    for (const broker of this.#brokers) waiting.add(broker, ask(broker));
+    try {
+      while (waiting.brokers.length > 0 && !waiting.over) {
+        const arrival = await waiting.next();
+        if (arrival?.ready) return arrival.broker;
+      }
+      return undefined;
+    } finally {
+      waiting.end();
+      own.abort(new Error('another broker has something, or the time is over'));
     }
-    return undefined;
   }
 
   async #known(broker: string, asked: Promise<PeerAnswer>): Promise<PeerAnswer | undefined> {

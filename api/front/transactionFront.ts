@@ -12,6 +12,7 @@ import { oneByOne } from './oneByOne';
 import { refusedBeforeWriting, type PeerAnswer } from './peer';
 import { endEach } from './resolutionFront';
 import { pollChecks } from './checkFront';
+import type { Rounds } from './rounds';
 import type { Sending } from './sending';
 
 type TransactionOperations =
@@ -24,8 +25,13 @@ type TransactionOperations =
   | 'getProducerGroup'
   | 'pollTransactionChecks';
 
-export function transactionFront(parts: { front: Front; sending: Sending }): HandlerTable<TransactionOperations> {
-  const { front, sending } = parts;
+export interface TransactionParts {
+  readonly rounds: Rounds;
+  readonly sending: Sending;
+}
+
+export function transactionFront({ rounds, sending }: TransactionParts): HandlerTable<TransactionOperations> {
+  const { front } = rounds;
   return {
     async prepareTransaction(call) {
       const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
@@ -50,7 +56,7 @@ export function transactionFront(parts: { front: Front; sending: Sending }): Han
     putProducerGroup: (call) => atGroup(front, call, (answer) => !refusedBeforeWriting(answer)),
     // The one that others learn the settings from may just have come back, and not know them yet.
     getProducerGroup: (call) => atGroup(front, call, (answer) => answer.ok),
-    pollTransactionChecks: (call) => pollChecks(front, call),
+    pollTransactionChecks: (call) => pollChecks(rounds, call),
   };
 }
 

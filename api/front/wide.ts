@@ -26,7 +26,7 @@ export function wideHandlers(front: Front, { sendBackoff }: WideOptions): Handle
     ...topicFront(rounds, groups),
     ...clusterFront(rounds),
     ...sendFront({ front, sending }),
-    ...transactionFront({ front, sending }),
+    ...transactionFront({ rounds, sending }),
     ...messageFront({ front, groups }),
     ...consumptionFront(rounds, groups),
   };

@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BrokerClients } from '../../../api/client/brokerClient';
 import { Front, type Here } from '../../../api/front/front';
 import { PeerAnswer, type PeerRequest } from '../../../api/front/peer';
+import { Rounds } from '../../../api/front/rounds';
 import { Sending } from '../../../api/front/sending';
 import { Call, type Answer, type Handlers, type OperationId, type Request } from '../../../api/operation';
 import { problemOf, STATUS } from '../../../api/problem';
@@ -86,6 +87,7 @@ export class FrontBench {
   readonly front: Front;
   readonly avoidance: Avoidance;
   readonly sending: Sending;
+  readonly rounds: Rounds;
 
   constructor({ brokers = ['a', 'b', 'c'], topics = { orders: 2 }, seed = 1, here, beside }: BenchSpec = {}) {
     this.clock = beside?.clock ?? new ManualClock();
@@ -102,6 +104,7 @@ export class FrontBench {
     });
     this.avoidance = new Avoidance({ clock, steps: backoffSteps(OPTIONS.sendBackoff.default) });
     this.sending = new Sending({ front: this.front, avoidance: this.avoidance });
+    this.rounds = new Rounds(this.front);
   }
 
   broker(name: string): FakeBroker {

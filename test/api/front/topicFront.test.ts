@@ -1,5 +1,4 @@
 /** Topics asked about at a front: put together from all brokers, and none that hangs holds the answer up. */
-import { Rounds } from '../../../api/front/rounds';
 import { topicFront } from '../../../api/front/topicFront';
 import type { OperationId } from '../../../api/operation';
 import { answered, bodyOf, failureOf, FrontBench, refused } from './frontBench';
@@ -8,7 +7,7 @@ const ALL = ['a', 'b', 'c'];
 const LIST = { query: { limit: 2 } };
 
 class TopicBench extends FrontBench {
-  readonly #table = topicFront(new Rounds(this.front), { brokersOf: () => Promise.resolve(ALL) });
+  readonly #table = topicFront(this.rounds, { brokersOf: () => Promise.resolve(ALL) });
 
   ask(id: OperationId, parts: object = {}) {
     return this.through(this.#table, id, { path: { topic: 'orders' }, ...parts });

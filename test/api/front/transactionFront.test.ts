@@ -356,6 +356,16 @@ describe('questions', () => {
     expect([bodyOf(result), ms]).toEqual([{ checks: ['b'] }, 2000]);
   });
 
+  test('a broker that hangs makes no wait longer', async () => {
+    const t = new TransactionBench();
+    t.all(nothing(t));
+    t.broker('a').network = 'HUNG';
+    expect((await poll(t, 5000)).ms).toBe(5000);
+    t.broker('b').answer = () => answered(200, { checks: ['b'] });
+    const { result, ms } = await poll(t, 5000);
+    expect([bodyOf(result), ms]).toEqual([{ checks: ['b'] }, 0]);
+  });
+
   test('brokers that are away are left alone; when all are, it is told', async () => {
     const t = new TransactionBench();
     t.all(nothing(t));
