@@ -61,7 +61,7 @@ export class PeerAnswer {
 
   /** The refusal as it was coded. Results of single items are not among its members. */
   failure(): GantryError {
-    const { code, detail, errors, retryAfterMs, retryable, ...rest } = this.json<Partial<ProblemJson>>();
+    const { code, detail, errors, retryAfterMs, retryable, ...rest } = this.#problem();
     if (code === undefined || !(code in CODES))
       return new GantryError('SERVICE_NOT_AVAILABLE', `a broker answered ${this.status}`, { retryAfterMs: 1000 });
     const known = new Set(['type', 'title', 'status', 'instance', 'requestId', 'results']);
@@ -76,7 +76,16 @@ export class PeerAnswer {
 
   /** The code of a refusal, also of one that this process does not know; undefined for any other answer. */
   get code(): string | undefined {
-    return this.ok || this.text === '' ? undefined : this.json<{ code?: string }>().code;
+    return this.ok ? undefined : this.#problem().code;
+  }
+
+  /** What HTTP itself refuses, or somebody between, may be no JSON. */
+  #problem(): Partial<ProblemJson> {
+    try {
+      return this.json<Partial<ProblemJson> | undefined>() ?? {};
+    } catch {
+      return {};
+    }
   }
 
   /** To be passed on as it is. */
