@@ -6,15 +6,10 @@ import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
 import { STATUS } from '../problem';
 import type { GroupPlaces } from './groupPlaces';
-import type { PeerAnswer } from './peer';
+import { mergedByName, type Named } from './mergedByName';
 import { answersOf, namely, type Rounds } from './rounds';
 
 type GroupOperations = 'listGroups' | 'putGroup' | 'getGroup' | 'updateGroup' | 'deleteGroup';
-
-interface GroupView {
-  readonly name: string;
-  readonly version: number;
-}
 
 export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<GroupOperations> {
   const { front } = rounds;
@@ -23,8 +18,13 @@ export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<Gr
       const brokers = await front.liveBrokers();
       const asked = { path: call.path, query: call.query };
       const round = await rounds.all(call, brokers, 'listGroups', () => asked);
-      const pages = [...answersOf(round).values()];
-      return { status: 200, body: { ...firstOf(pages, call.query.limit), ...namely(round.away.keys()) } };
+      const pages = [...answersOf(round).values()].map((answer) => answer.json<{ groups: Named[]; cursor?: string }>());
+      const { items, more } = mergedByName(
+        pages.map(({ groups, cursor }) => [groups, cursor]),
+        call.query.limit,
+      );
+      const cursor = more ? { cursor: listCursor(items.at(-1)!.name) } : {};
+      return { status: 200, body: { groups: items, ...cursor, ...namely(round.away.keys()) } };
     },
 
     async putGroup(call) {
@@ -66,17 +66,3 @@ export async function homeOf({ front }: Rounds, topic: string): Promise<string> 
 
 /** Who was not told of the group yet says that there is none. */
 const PASSED_BY: readonly number[] = [STATUS.SERVICE_NOT_AVAILABLE, STATUS.GROUP_NOT_FOUND];
-
-/** Each page has the lowest names of its broker, so the lowest of all are among them. */
-function firstOf(pages: readonly PeerAnswer[], limit: number) {
-  const byName = new Map<string, GroupView>();
-  const parsed = pages.map((page) => page.json<{ groups: GroupView[]; cursor?: string }>());
-  for (const group of parsed.flatMap(({ groups }) => groups)) {
-    const known = byName.get(group.name);
-    if (!known || known.version < group.version) byName.set(group.name, group);
-  }
-  const all = [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const groups = all.slice(0, limit);
-  const more = all.length > limit || parsed.some(({ cursor }) => cursor !== undefined);
-  return { groups, ...(more && groups.length > 0 ? { cursor: listCursor(groups.at(-1)!.name) } : {}) };
-}

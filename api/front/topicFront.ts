@@ -11,6 +11,7 @@ import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
 import { askedOf, type Front } from './front';
 import { holdersOf, type OwnTopics } from './holders';
+import { mergedByName, type Named } from './mergedByName';
 import { answersOf, namely, type Rounds } from './rounds';
 
 type TopicOperations =
@@ -24,11 +25,6 @@ type TopicOperations =
   | 'listTags'
   | 'putTag'
   | 'deleteTag';
-
-interface Named {
-  readonly name: string;
-  readonly version: number;
-}
 
 export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<TopicOperations> {
   const { front } = rounds;
@@ -123,23 +119,6 @@ function seenTogether(lists: readonly TagLists[]): Seen[] {
     });
   }
   return [...tags.values()].sort((a, b) => b.count - a.count || (a.tag < b.tag ? -1 : 1));
-}
-
-/** One page out of one page of each broker: by name, of the same name the newest version. */
-export function mergedByName<Item extends Named>(
-  pages: readonly (readonly [readonly Item[], string | undefined])[],
-  limit: number,
-): { items: Item[]; more: boolean } {
-  const newest = new Map<string, Item>();
-  for (const item of pages.flatMap(([items]) => items)) {
-    const before = newest.get(item.name);
-    if (!before || before.version < item.version) newest.set(item.name, item);
-  }
-  const items = [...newest.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  // Behind the end of a page that goes on there may be names that stand in no other page.
-  const ends = pages.filter(([, cursor]) => cursor !== undefined).map(([of]) => of.at(-1)!.name);
-  const known = ends.length === 0 ? items : items.filter(({ name }) => ends.every((end) => name <= end));
-  return { items: known.slice(0, limit), more: known.length > limit || known.length < items.length || ends.length > 0 };
 }
 
 /** The broker that decides about a topic; undefined when there is no such topic. */
