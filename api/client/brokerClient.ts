@@ -12,8 +12,8 @@ import { PeerAnswer, type PeerRequest } from '../front/peer';
 import { pathNameOf } from '../names';
 import { HOP_HEADER, type OperationId } from '../operation';
 
-/** What cannot be connected to within this time is away. */
-const CONNECT_MS = 2000;
+/** What cannot be connected to within this time is away. undici counts in half seconds: it may be 2 s, and the shortest try of a send is longer. */
+const CONNECT_MS = 1500;
 /** Longest time for an answer, beyond what the call itself asks to wait. */
 const ANSWER_MS = 10_000;
 
