@@ -3,6 +3,7 @@
  * cursor covers there is committed with it. At brokers of which no message failed it is committed when nothing was
  * refused, as a broker does it: what is not committed is delivered again.
  */
+import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, type BulkItem } from '../bulk';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { isComposite, unpackCursors } from './compositeCursor';
@@ -65,8 +66,14 @@ export function retryFront(rounds: Rounds, places: GroupPlaces): HandlerTable<'s
     if (!withThem.every(([, answer]) => answer.json<{ cursorCommitted?: boolean }>().cursorCommitted)) return false;
     const rest = new Map([...cursors].filter(([broker]) => !answers.has(broker)));
     const wish = { cursors: rest, consumerId: call.body.consumerId, generationOf, topic: at.topics[0]! };
-    const items = await commitParts(rounds, call, wish);
-    return items.every(({ error }) => error === undefined);
+    try {
+      const items = await commitParts(rounds, call, wish);
+      return items.every(({ error }) => error === undefined);
+    } catch (error) {
+      // The messages were sent back, and that has to be told; what is not committed is delivered again.
+      if (error instanceof GantryError) return false;
+      throw error;
+    }
   }
 }
 

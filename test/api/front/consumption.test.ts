@@ -2,6 +2,7 @@
 import { topicDefinition } from '../../../src/broker/definition';
 import { retryTopicOf } from '../../../src/broker/group';
 import { codeOf, stopBrokers } from '../../support/broker';
+import { packCursors, unpackCursors } from '../../../api/front/compositeCursor';
 import { bodiesOf, Company } from './company';
 
 afterEach(stopBrokers);
@@ -274,6 +275,14 @@ describe('giving back', () => {
     expect(answer).toMatchObject({ status: 409, body: { cursorCommitted: false } });
     expect(codesOf(answer)).toEqual(['OFFSET_MOVED']);
     expect(committed()).toEqual([0, 0]);
+  });
+
+  test('tells what became of the messages also when the cursor is refused elsewhere', async () => {
+    const { company, cursor, message } = await polled();
+    const parts = new Map(unpackCursors(cursor, 'broker-a', 'body')).set('broker-b', 'AAAA');
+    const body = { consumerId: 'c1', messages: [message('broker-a')], cursor: packCursors(parts) };
+    const answer = await company.call('sendBack', { path, headers: {}, body });
+    expect(answer).toMatchObject({ status: 200, body: { cursorCommitted: false, results: [{ status: 'OK' }] } });
   });
 
   test('is answered in the order of the request, and a broker that is away fails its own', async () => {
