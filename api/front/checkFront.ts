@@ -7,7 +7,7 @@ import { GantryError } from '../../src/base/errors';
 import type { Answer, Call } from '../operation';
 import { partOf } from './oneByOne';
 import type { PeerAnswer } from './peer';
-import type { Rounds } from './rounds';
+import { noBroker, type Rounds } from './rounds';
 import { Waiting } from './waiting';
 
 /** Waits `waitMs` in all. Throws SERVICE_NOT_AVAILABLE when no broker can be asked. */
@@ -27,7 +27,7 @@ class CheckPoll {
   readonly #end: number;
   /** Who can be asked, as far as is known; who was found away is left alone for the rest of this call. */
   readonly #brokers: Set<string>;
-  #failure = new GantryError('SERVICE_NOT_AVAILABLE', 'no broker lives that could be asked', { retryAfterMs: 1000 });
+  #failure = noBroker();
 
   constructor(rounds: Rounds, call: Call<'pollTransactionChecks'>, brokers: readonly string[]) {
     this.#rounds = rounds;

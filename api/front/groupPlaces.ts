@@ -5,12 +5,12 @@
 import { GantryError } from '../../src/base/errors';
 import type { FilterSpec } from '../../src/broker/filter';
 import { deadLetterTopicOf, retryTopicOf } from '../../src/broker/group';
-import { brokersIn } from '../../src/cluster/fleet';
+import { brokersIn } from '../../src/broker/partitions';
 import type { TopicRoute } from '../../src/nameserver/route';
 import type { Answer } from '../operation';
 import type { Asking } from './front';
-import type { Rounds } from './rounds';
-import { isAway } from './rounds';
+import { PeerAnswer } from './peer';
+import { isAway, noBroker, type Rounds } from './rounds';
 
 export interface Places {
   /** The broker that decides about the group. */
@@ -100,7 +100,7 @@ export class GroupPlaces {
     const { broker, view } = await this.#anyThatKnows(call, group, await this.#rounds.front.liveBrokers());
     const topics = view.subscriptions.map(({ topic }) => topic);
     const routes = await Promise.all(topics.map((topic) => this.#routeOf(topic)));
-    const brokers = new Set(routes.flatMap((route) => (route ? brokersIn(route) : [])));
+    const brokers = new Set(routes.flatMap((route) => (route ? brokersIn(route.partitions) : [])));
     const home = routes[0]?.partitions[0]?.broker ?? broker;
     return { home, brokers: [home, ...[...brokers].filter((name) => name !== home)], topics };
   }
@@ -138,18 +138,12 @@ export class GroupPlaces {
 function mostTelling(errors: readonly unknown[]): unknown {
   const coded = errors.filter((error) => error instanceof GantryError);
   if (coded.length < errors.length) return errors.find((error) => !(error instanceof GantryError));
-  return (
-    coded.find(isAway) ??
-    coded[0] ??
-    new GantryError('SERVICE_NOT_AVAILABLE', 'no broker lives: start one, or wait until it has registered', {
-      retryAfterMs: 1000,
-    })
-  );
+  return coded.find(isAway) ?? coded[0] ?? noBroker();
 }
 
 /** Of a call that was passed on as it is, or of which each part says so. */
 function saysNotFound({ status, text, body }: Answer): boolean {
   if (status !== 404) return false;
-  const problem = (text === undefined ? body : JSON.parse(text)) as { code?: string } | undefined;
+  const problem = text === undefined ? (body as { code?: string } | undefined) : new PeerAnswer(status, {}, text);
   return problem?.code === 'GROUP_NOT_FOUND';
 }

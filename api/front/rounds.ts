@@ -156,7 +156,7 @@ const CANNOT: readonly number[] = [STATUS.SERVICE_NOT_AVAILABLE];
 
 const NOT_HERE: readonly string[] = ['GROUP_NOT_FOUND', 'TOPIC_NOT_FOUND'];
 
-const noBroker = (): GantryError =>
+export const noBroker = (): GantryError =>
   new GantryError('SERVICE_NOT_AVAILABLE', 'no broker lives: start one, or wait until it has registered', {
     retryAfterMs: 1000,
   });

@@ -7,6 +7,7 @@ import { GantryError } from '../../src/base/errors';
 import type { Fleet } from '../../src/cluster/fleet';
 import { nameOf } from '../names';
 import type { Answer, Call, Handlers, OperationId } from '../operation';
+import { PeerAnswer } from './peer';
 
 /** The broker in this process. */
 export interface Resident {
@@ -48,7 +49,7 @@ async function upToDate(fleet: Fleet, attempt: () => Promise<Answer> | Answer): 
 
 function isStale({ status, text }: Answer): boolean {
   if ((status !== 404 && status !== 503) || text === undefined) return false;
-  const { code } = JSON.parse(text) as { code?: string };
+  const { code } = new PeerAnswer(status, {}, text);
   return code !== undefined && STALE.has(code);
 }
 

@@ -6,7 +6,7 @@
 import { GantryError } from '../../src/base/errors';
 import type { OutgoingMessage } from '../../src/broker/message';
 import { noWritableQueue, partitionOf } from '../../src/broker/partition';
-import { brokersIn } from '../../src/cluster/fleet';
+import { brokersIn } from '../../src/broker/partitions';
 import type { TopicRoute } from '../../src/nameserver/route';
 import { bulkAnswer, failed, type BulkItem } from '../bulk';
 import { readMessages } from '../messageBodies';
@@ -103,7 +103,7 @@ class PlacedSend {
   }
 
   #partsOf(route: TopicRoute, open: readonly number[]): Part[] {
-    const brokers = brokersIn(route);
+    const brokers = brokersIn(route.partitions);
     const parts = new Map<string | undefined, number[]>();
     for (const i of open) {
       const broker = this.#brokerOf(this.#messages[i]!, route, brokers);

@@ -4,7 +4,7 @@
  */
 import { GantryError } from '../../src/base/errors';
 import { groupOfOwnTopic } from '../../src/broker/group';
-import { brokersIn } from '../../src/cluster/fleet';
+import { brokersIn } from '../../src/broker/partitions';
 import { rendezvous } from '../../src/cluster/rendezvous';
 import { nameOf } from '../names';
 import type { Answer, Call, HandlerTable } from '../operation';
@@ -124,7 +124,7 @@ function seenTogether(lists: readonly TagLists[]): Seen[] {
 /** The broker that decides about a topic; undefined when there is no such topic. */
 async function homeOf(front: Front, topic: string): Promise<string | undefined> {
   try {
-    return brokersIn(await front.fleet.routeNow(topic))[0];
+    return brokersIn((await front.fleet.routeNow(topic)).partitions)[0];
   } catch (error) {
     if (error instanceof GantryError && error.code === 'TOPIC_NOT_FOUND') return undefined;
     throw error;

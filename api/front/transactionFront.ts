@@ -12,7 +12,7 @@ import { oneByOne } from './oneByOne';
 import { refusedBeforeWriting, type PeerAnswer } from './peer';
 import { endEach } from './resolutionFront';
 import { pollChecks } from './checkFront';
-import type { Rounds } from './rounds';
+import { noBroker, type Rounds } from './rounds';
 import type { Sending } from './sending';
 
 type TransactionOperations =
@@ -81,7 +81,7 @@ async function atGroup<Op extends 'putProducerGroup' | 'getProducerGroup'>(
   const { producerGroup } = call.path as { producerGroup: string };
   const live = await front.fleet.brokers();
   let first: PeerAnswer | undefined;
-  let failure = new GantryError('SERVICE_NOT_AVAILABLE', 'no broker lives that could be asked', { retryAfterMs: 1000 });
+  let failure = noBroker();
   for (const broker of rendezvous(
     producerGroup,
     live.map(({ name }) => name),

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
+import { brokersIn } from '../broker/partitions';
 import type { TopicRoute } from '../nameserver/route';
 import { byName, type BrokersSeen, type Routes } from './routes';
 
@@ -138,7 +139,7 @@ export class Fleet {
 
   /** Names of the brokers that hold a topic, in the order of its partitions; also those that are away. */
   async brokersOf(topic: string): Promise<string[]> {
-    return brokersIn(await this.route(topic));
+    return brokersIn((await this.route(topic)).partitions);
   }
 
   /** Names the present state of what is known; see `doubt`. */
@@ -188,8 +189,3 @@ const named = (brokers: readonly LiveBroker[], name: string): LiveBroker | undef
 function joined(older: readonly LiveBroker[], newer: readonly LiveBroker[]): LiveBroker[] {
   return [...older.filter(({ name }) => !named(newer, name)), ...newer].sort(byName);
 }
-
-/** Names of the brokers in a route's list of partitions, each once, in its order. */
-export const brokersIn = ({ partitions }: Pick<TopicRoute, 'partitions'>): string[] => [
-  ...new Set(partitions.map(({ broker }) => broker)),
-];

@@ -1,6 +1,7 @@
 /** What a front knows of the brokers: how long it believes it, when it asks again, and what it does when nobody answers. */
 import type { GantryError } from '../../src/base/errors';
-import { brokersIn, Fleet } from '../../src/cluster/fleet';
+import { brokersIn } from '../../src/broker/partitions';
+import { Fleet } from '../../src/cluster/fleet';
 import { Routes } from '../../src/cluster/routes';
 import { full, topic } from '../nameserver/registrations';
 import { ManualClock } from '../support/clock';
@@ -194,5 +195,5 @@ describe('when the NameServers fail', () => {
 
 test('the brokers of a topic stand in the order of its partitions, each once', () => {
   const partitions = ['b', 'a', 'b', 'c', 'a'].map((broker, queueId) => ({ broker, queueId }));
-  expect(brokersIn({ partitions })).toEqual(['b', 'a', 'c']);
+  expect(brokersIn(partitions)).toEqual(['b', 'a', 'c']);
 });
