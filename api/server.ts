@@ -68,7 +68,7 @@ export class HttpServer implements Service {
   readonly #requestIds: RequestIds;
   readonly #constructors = expressConstructors();
   #app: Express | undefined;
-  #connections = 0;
+  readonly #sockets = new Set<Socket>();
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -86,8 +86,8 @@ export class HttpServer implements Service {
     this.#server.on('checkExpectation', (_req, res) => this.#refuse(res.socket, expectation()));
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
     this.#server.on('connection', (socket) => {
-      this.#connections += 1;
-      socket.once('close', () => (this.#connections -= 1));
+      this.#sockets.add(socket);
+      socket.once('close', () => void this.#sockets.delete(socket));
     });
   }
 
@@ -99,7 +99,7 @@ export class HttpServer implements Service {
 
   /** Open connections. */
   get connections(): number {
-    return this.#connections;
+    return this.#sockets.size;
   }
 
   start(): Promise<void> {
@@ -135,16 +135,23 @@ export class HttpServer implements Service {
     await this.#starting?.catch(() => undefined);
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
     let sweep: Timer;
     const sweepAgain = () => {
       this.#server.closeIdleConnections();
+      this.#closeUnused();
       sweep = clock.after(SWEEP_MS, sweepAgain);
     };
-    sweepAgain();
+    sweep = clock.after(SWEEP_MS, sweepAgain);
     const cut = clock.after(drainMs, () => this.#server.closeAllConnections());
     await closed;
-    sweep!.cancel();
+    sweep.cancel();
     cut.cancel();
+  }
+
+  /** Node does not count as idle what never carried a request, such as a browser's spare connection. */
+  #closeUnused(): void {
+    for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
   }
 
   #listener(): RequestListener {

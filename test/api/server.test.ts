@@ -105,6 +105,16 @@ test('stop lets requests end, takes no new ones, and closes idle connections at 
   await tiny.server.stop();
 });
 
+test('stop does not wait for a connection that never carried a request', async () => {
+  const tiny = await startTiny({ server: { drainMs: 60_000 } });
+  const spare = connect(tiny.port, '127.0.0.1');
+  const closed = new Promise((resolve) => spare.once('close', resolve));
+  await new Promise((resolve) => spare.once('connect', resolve));
+  expect(outcome(await speak(tiny.port, GET, 300)).status).toBe(200); // so the server has taken the spare one, too
+  await tiny.stop();
+  await closed;
+});
+
 test('stop cuts what does not end in time', async () => {
   const tiny = await startTiny({
     handlers: { getTopic: () => new Promise(() => undefined) },
