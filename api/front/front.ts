@@ -6,6 +6,7 @@ import type { Chance } from '../../src/base/chance';
 import type { Clock } from '../../src/base/clock';
 import { GantryError } from '../../src/base/errors';
 import type { Fleet } from '../../src/cluster/fleet';
+import { Patience } from '../../src/cluster/patience';
 import type { BrokerClients } from '../client/brokerClient';
 import type { Contract } from '../contract';
 import { type Answer, type Call, type Handlers, type OperationId, type Request } from '../operation';
@@ -41,6 +42,8 @@ export class Front {
   readonly contract: Contract;
   readonly fleet: Fleet;
   readonly nameservers: () => readonly NameserverInfo[];
+  /** Of everybody who waits for several brokers. */
+  readonly patience: Patience;
   readonly #clients: BrokerClients;
   readonly #here: Here | undefined;
 
@@ -50,6 +53,7 @@ export class Front {
     this.contract = parts.contract;
     this.fleet = parts.fleet;
     this.nameservers = parts.nameservers;
+    this.patience = new Patience(parts.clock);
     this.#clients = parts.clients;
     this.#here = parts.here;
   }
@@ -69,6 +73,21 @@ export class Front {
   peer(broker: string, call: Asking): Peer {
     if (this.#here?.name === broker) return new LocalPeer(this.contract, this.#here, call);
     return new RemotePeer(this.fleet, this.#clients, broker, call.requestId);
+  }
+
+  /**
+   * Asks a broker, among others, what changes nothing: one that hangs holds up the others' answers for a second at first,
+   * then hardly. `waitMs`: more time for what takes longer. Fails as Peer.call does.
+   */
+  look<Op extends OperationId>(
+    call: Asking & { readonly signal: AbortSignal },
+    broker: string,
+    operationId: Op,
+    asked: PeerRequest<Op>,
+    waitMs = 0,
+  ): Promise<PeerAnswer> {
+    const peer = this.peer(broker, call);
+    return this.patience.glance(broker, waitMs, call.signal, (own) => peer.call(operationId, asked, own));
   }
 
   /** The call as it came, answered by that broker. */

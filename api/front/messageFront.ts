@@ -17,6 +17,9 @@ type MessageOperations =
   | 'recallScheduled'
   | 'testFilter';
 
+/** Milliseconds that looking through messages may take beyond what any other question may. */
+const SEARCH_MS = 2000;
+
 export function messageFront(parts: Holders): HandlerTable<MessageOperations> {
   const { front } = parts;
   return {
@@ -32,14 +35,14 @@ export function messageFront(parts: Holders): HandlerTable<MessageOperations> {
       const { cursor: _, ...wanted } = call.query;
       const body = await oneByOne(await holdersOf(parts, call), call.query, 'messages', (broker, page) => {
         const request = { path: call.path, query: { ...wanted, ...page } };
-        return front.peer(broker, call).call('queryMessages', request, call.signal);
+        return front.look(call, broker, 'queryMessages', request, SEARCH_MS);
       });
       return { status: 200, body };
     },
 
     async listScheduled(call) {
       const body = await oneByOne(await holdersOf(parts, call), call.query, 'scheduled', (broker, query) =>
-        front.peer(broker, call).call('listScheduled', { path: call.path, query }, call.signal),
+        front.look(call, broker, 'listScheduled', { path: call.path, query }),
       );
       return { status: 200, body };
     },
@@ -58,7 +61,8 @@ async function byId(parts: Holders, given: Call<'getMessage'> | Call<'getMessage
   const call = given as Call<'getMessage'>; // whatever is asked, it is passed on as it came
   const { front } = parts;
   const holders = await holdersOf(parts, call);
-  const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
+  const ask = (broker: string, signal: AbortSignal) =>
+    front.patience.glance(broker, 0, signal, (own) => front.ask(call, broker, own));
   const mark = call.path.messageId.slice(0, 16).toUpperCase();
   const marked = (await front.fleet.brokers()).find(({ name, idMark }) => idMark === mark && holders.includes(name));
   const others = holders.filter((broker) => broker !== marked?.name);

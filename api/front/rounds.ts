@@ -1,6 +1,6 @@
 /** One question to several brokers at once, where one that is dead or hangs must not hold up the others. */
 import { GantryError } from '../../src/base/errors';
-import { Patience } from '../../src/cluster/patience';
+import type { Patience } from '../../src/cluster/patience';
 import type { Answer, Call, OperationId } from '../operation';
 import { STATUS } from '../problem';
 import { askedOf, type Asking, type Front } from './front';
@@ -24,7 +24,7 @@ export class Rounds {
 
   constructor(front: Front) {
     this.front = front;
-    this.patience = new Patience(front.clock);
+    this.patience = front.patience;
   }
 
   /** Asks one broker, for as long as it deserves. `waitMs`: what it is asked to wait itself. Fails as Peer.call does. */
@@ -46,7 +46,9 @@ export class Rounds {
     operationId: Op,
     asked: (broker: string) => PeerRequest<Op>,
   ): Promise<Round> {
-    return this.#round(call, brokers, operationId, asked, this.patience.worthy(brokers));
+    const { signal } = call;
+    const ask: AskOne<Op> = (broker, request) => this.ask(call, broker, operationId, request, { signal });
+    return round(brokers, this.patience.worthy(brokers), asked, ask);
   }
 
   /** The same, of those, too, that failed just before: for people, who want to know how it is now. */
@@ -56,7 +58,8 @@ export class Rounds {
     operationId: Op,
     asked: PeerRequest<Op>,
   ): Promise<Round> {
-    return this.#round(call, brokers, operationId, () => asked, brokers);
+    const ask: AskOne<Op> = (broker, request) => this.front.look(call, broker, operationId, request);
+    return round(brokers, brokers, () => asked, ask);
   }
 
   /**
@@ -88,33 +91,31 @@ export class Rounds {
     }
     throw failures.find(isAway) ?? failures[0] ?? noBroker();
   }
+}
 
-  async #round<Op extends OperationId>(
-    call: AskingNow,
-    brokers: readonly string[],
-    operationId: Op,
-    asked: (broker: string) => PeerRequest<Op>,
-    those: readonly string[],
-  ): Promise<Round> {
-    const { signal } = call;
-    const outcomes = await Promise.all(
-      brokers.map(async (broker) =>
-        those.includes(broker)
-          ? outcomeOf(this.ask(call, broker, operationId, asked(broker), { signal }))
-          : leftAlone(broker),
-      ),
-    );
-    const answers = new Map<string, PeerAnswer>();
-    const refusals = new Map<string, GantryError>();
-    const away = new Map<string, GantryError>();
-    brokers.forEach((broker, i) => {
-      const outcome = outcomes[i]!;
-      if (!(outcome instanceof GantryError)) answers.set(broker, outcome);
-      else if (isAway(outcome)) away.set(broker, outcome);
-      else refusals.set(broker, outcome);
-    });
-    return { answers, refusals, away };
-  }
+/** How one broker is asked. */
+type AskOne<Op extends OperationId> = (broker: string, asked: PeerRequest<Op>) => Promise<PeerAnswer>;
+
+/** Asks `those` of the brokers; the others count as away. */
+async function round<Op extends OperationId>(
+  brokers: readonly string[],
+  those: readonly string[],
+  asked: (broker: string) => PeerRequest<Op>,
+  ask: AskOne<Op>,
+): Promise<Round> {
+  const outcomes = await Promise.all(
+    brokers.map(async (broker) => (those.includes(broker) ? outcomeOf(ask(broker, asked(broker))) : leftAlone(broker))),
+  );
+  const answers = new Map<string, PeerAnswer>();
+  const refusals = new Map<string, GantryError>();
+  const away = new Map<string, GantryError>();
+  brokers.forEach((broker, i) => {
+    const outcome = outcomes[i]!;
+    if (!(outcome instanceof GantryError)) answers.set(broker, outcome);
+    else if (isAway(outcome)) away.set(broker, outcome);
+    else refusals.set(broker, outcome);
+  });
+  return { answers, refusals, away };
 }
 
 /** The broker's answer, or why there is none. */

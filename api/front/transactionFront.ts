@@ -48,7 +48,7 @@ export function transactionFront({ rounds, sending }: TransactionParts): Handler
       const brokers = await askedFor(front, wanted.topic);
       const body = await oneByOne(brokers, call.query, 'transactions', (broker, page) => {
         const request = { path: call.path, query: { ...wanted, ...page } };
-        return front.peer(broker, call).call('listTransactions', request, call.signal);
+        return front.look(call, broker, 'listTransactions', request);
       });
       return { status: 200, body };
     },

@@ -15,6 +15,8 @@ const AVOID_MS = 2000;
 /** Who let others wait is left alone for so many times as long, but not until consumers lose what they own there. */
 const AVOID_TIMES = 10;
 const LONGEST_AVOID_MS = 20_000;
+/** Who is left alone may still answer what is asked of all: one that is back does so at once. */
+const GLANCE_MS = 250;
 
 interface Known {
   /** Milliseconds that it is given for an answer. */
@@ -56,8 +58,34 @@ export class Patience {
     signal: AbortSignal,
     call: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const started = this.#clock.monotonic();
     const ms = this.#known.get(broker)?.ms ?? LEAST_MS;
+    return this.#within(broker, { ms, waitMs }, signal, call, (waited) => this.#failed(broker, waited));
+  }
+
+  /**
+   * The same for what changes nothing and is asked of all: who is left alone is asked, too, but given a moment only, and
+   * is not left alone any longer for it.
+   */
+  async glance<T>(
+    broker: string,
+    waitMs: number,
+    signal: AbortSignal,
+    call: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    if ((this.#known.get(broker)?.avoidedUntil ?? 0) <= this.#clock.monotonic())
+      return this.wait(broker, waitMs, signal, call);
+    return this.#within(broker, { ms: GLANCE_MS, waitMs: 0 }, signal, call, () => undefined);
+  }
+
+  /** `failed` is told how long was waited in vain; undefined: the broker failed at once. */
+  async #within<T>(
+    broker: string,
+    { ms, waitMs }: { readonly ms: number; readonly waitMs: number },
+    signal: AbortSignal,
+    call: (signal: AbortSignal) => Promise<T>,
+    failed: (waited: number | undefined) => void,
+  ): Promise<T> {
+    const started = this.#clock.monotonic();
     try {
       const answer = await withDeadline(this.#clock, ms + waitMs, signal, call);
       this.#answered(broker, this.#clock.monotonic() - started - waitMs);
@@ -66,11 +94,13 @@ export class Patience {
       signal.throwIfAborted();
       const over = error instanceof DeadlineOver;
       if (!over && !(error instanceof GantryError)) throw error;
-      this.#failed(broker, over ? ms : undefined);
+      failed(over ? ms : undefined);
       if (!over) throw error;
-      throw new GantryError('SERVICE_NOT_AVAILABLE', `broker ${broker} did not answer within ${ms} ms`, {
-        retryAfterMs: AVOID_MS,
-      });
+      throw new GantryError(
+        'SERVICE_NOT_AVAILABLE',
+        `broker ${broker} did not answer within ${ms + waitMs} ms: ask again, or see to it that it runs`,
+        { retryAfterMs: AVOID_MS },
+      );
     }
   }
 

@@ -43,6 +43,26 @@ test('a second at first; one that hangs is left alone for ten, and given twice a
   expect(patience.worthy(ALL)).toEqual(ALL);
 });
 
+test('what is asked of all is asked of one that is left alone, too, which has but a moment', async () => {
+  const { clock, patience, ask } = patient();
+  const glance = async (ms: number) => {
+    const started = clock.monotonic();
+    let took: number | undefined;
+    const call = () =>
+      new Promise<string>((resolve) => void (ms < Infinity && clock.after(ms, () => resolve('answer'))));
+    const work = codeOf(patience.glance('a', 0, signal, call)).finally(() => (took = clock.monotonic() - started));
+    for (let i = 0; i < 100 && took === undefined; i++) await clock.advance(50).then(turn);
+    return [await work, took];
+  };
+  expect(await glance(Infinity)).toEqual(['SERVICE_NOT_AVAILABLE', 1000]);
+  expect(await glance(Infinity)).toEqual(['SERVICE_NOT_AVAILABLE', 250]);
+  await clock.advance(9800); // ten seconds after the first, whatever came between
+  expect(patience.worthy(ALL)).toEqual(ALL);
+  expect(await ask('a', Infinity)).toEqual(['SERVICE_NOT_AVAILABLE', 2000]);
+  expect(await glance(200)).toEqual([ANSWER, 200]);
+  expect(patience.worthy(ALL)).toEqual(ALL);
+});
+
 test('never longer than eight seconds, and never left alone for longer than twenty', async () => {
   const { clock, patience, ask } = patient();
   const times: unknown[] = [];
