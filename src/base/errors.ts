@@ -116,3 +116,11 @@ export class GantryError extends Error {
 export function invariant(condition: unknown, what: string): asserts condition {
   if (!condition) throw new Error(`invariant broken: ${what}`);
 }
+
+/** Why a call's own signal is aborted when its time is over. */
+export class DeadlineOver extends Error {
+  constructor(ms: number) {
+    super(`no answer within ${ms} ms`);
+    this.name = 'DeadlineOver';
+  }
+}

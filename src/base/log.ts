@@ -1,5 +1,6 @@
 /** One log line per change of state, with the ids needed to follow it; none per message. */
 import pino, { type Logger } from 'pino';
+import { DeadlineOver, GantryError } from './errors';
 
 export type Log = Logger;
 
@@ -7,6 +8,23 @@ export type Log = Logger;
 export function createLog(level: string): Log {
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
 }
+
+/**
+ * Fields of a line that tells of a failure. One that has to be reckoned with, such as a refusal or a connection that
+ * cannot be made, is told in its own words; anything else may be a fault in the program, and is shown with its stack.
+ */
+export function failureFields(error: unknown): { readonly why: string } | { readonly err: unknown } {
+  return isReckonedWith(error) ? { why: error.message } : { err: error };
+}
+
+function isReckonedWith(error: unknown): error is Error {
+  if (error instanceof GantryError || error instanceof DeadlineOver) return true;
+  const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException;
+  return syscall !== undefined || isUndici(code);
+}
+
+/** Codes of the HTTP client: time-outs, connections that end early. */
+const isUndici = (code: unknown): boolean => typeof code === 'string' && code.startsWith('UND_ERR_');
 
 /** Says nothing: for tests and for parts that run before the configuration is known. */
 export const silentLog: Log = pino({ level: 'silent' });

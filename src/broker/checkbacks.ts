@@ -8,7 +8,7 @@ import type { Clock, Timer } from '../base/clock';
 import { GantryError } from '../base/errors';
 import { Heap } from '../base/heap';
 import { LIMITS } from '../base/limits';
-import type { Log } from '../base/log';
+import { failureFields, type Log } from '../base/log';
 import type { Precondition } from './command';
 import type { Core } from './core';
 import type { Half, Resolution } from './halves';
@@ -336,7 +336,7 @@ export class Checkbacks {
       if (asking.failures > failures) return; // the calls that were under way together failed together: once
       const pause = Math.min(PAUSE_MS * 2 ** asking.failures++, LONGEST_PAUSE_MS);
       asking.pausedUntil = this.#clock.monotonic() + pause;
-      this.#log.warn({ err: error, group, pauseMs: pause }, 'the webhook of a producer group failed');
+      this.#log.warn({ ...failureFields(error), group, pauseMs: pause }, 'the webhook of a producer group failed');
     }
   }
 

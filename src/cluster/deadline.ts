@@ -1,14 +1,7 @@
 /** A call that ends in time even if the called side does not. */
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../base/clock';
-
-/** Why a call's own signal is aborted when its time is over. */
-export class DeadlineOver extends Error {
-  constructor(ms: number) {
-    super(`no answer within ${ms} ms`);
-    this.name = 'DeadlineOver';
-  }
-}
+import { DeadlineOver } from '../base/errors';
 
 /**
  * The call's result, or a rejection once `ms` milliseconds are over or `parent` aborts. The call's own signal aborts

@@ -9,7 +9,7 @@
  */
 import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
-import type { Log } from '../base/log';
+import { failureFields, type Log } from '../base/log';
 import { sameVersion, type DataVersion, type Registration, type RegistrationAnswer } from '../nameserver/route';
 import { withDeadline } from './deadline';
 import type { NameserverPeer } from './nameserverPeer';
@@ -192,7 +192,10 @@ export class NameserverLink {
     const lastError = error instanceof Error ? error.message : String(error);
     const { lastRegistrationTimestamp } = this.#status;
     if (this.#status.lastError !== lastError) {
-      log.warn({ nameserver: peer.address, err: error }, 'registration at a NameServer failed, will be repeated');
+      log.warn(
+        { nameserver: peer.address, ...failureFields(error) },
+        'registration at a NameServer failed, will be repeated',
+      );
     }
     this.#failures++;
     this.#status = {
@@ -220,7 +223,10 @@ export class NameserverLink {
         peer.unregister(cluster, broker, brokerId, address, signal),
       );
     } catch (error) {
-      log.info({ nameserver: peer.address, err: error }, 'not unregistered, the NameServer will drop this broker');
+      log.info(
+        { nameserver: peer.address, ...failureFields(error) },
+        'not unregistered, the NameServer will drop this broker',
+      );
     }
   }
 

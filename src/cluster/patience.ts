@@ -4,8 +4,8 @@
  * a broker that is only slow is served all the same. Nothing is decided by it but the waiting.
  */
 import type { Clock } from '../base/clock';
-import { GantryError } from '../base/errors';
-import { DeadlineOver, withDeadline } from './deadline';
+import { DeadlineOver, GantryError } from '../base/errors';
+import { withDeadline } from './deadline';
 
 /** Milliseconds for an answer: at first, and at most. */
 const LEAST_MS = 1000;

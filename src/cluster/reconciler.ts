@@ -6,7 +6,7 @@
 import { delay, type Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
 import { Chore, type Service } from '../base/life';
-import type { Log } from '../base/log';
+import { failureFields, type Log } from '../base/log';
 import type { Definitions } from '../broker/definitions';
 import type { DefinitionPeers } from './definitionPeers';
 import type { Fleet } from './fleet';
@@ -100,7 +100,7 @@ export class Reconciler implements Service {
     } catch (error) {
       if (this.#stopped.signal.aborted) return;
       if (!(error instanceof GantryError)) throw error;
-      log.info({ broker, err: error }, 'a broker could not be asked what it knows');
+      log.info({ broker, ...failureFields(error) }, 'a broker could not be asked what it knows');
     }
   }
 
@@ -125,7 +125,7 @@ export class Reconciler implements Service {
         } catch (error) {
           if (!(error instanceof GantryError)) throw error;
           refused = true;
-          log.warn({ broker, err: error }, 'what another broker has decided cannot be taken over');
+          log.warn({ broker, ...failureFields(error) }, 'what another broker has decided cannot be taken over');
         }
       }
       if (page.cursor === undefined) return refused ? undefined : first;
