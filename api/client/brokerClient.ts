@@ -131,21 +131,25 @@ const NEVER_SENT = new Set([
 /** Calls that ask and change nothing, or whose unread answer harms nobody. */
 const HARMLESS = new Set(['receiveMessages', 'testFilter']);
 
+const AGAIN = 'call again, which does nothing twice';
+const LOOK = 'look whether it did before you call again';
+
 function failureOf(error: unknown, { id, method }: Operation, { headers }: { headers?: unknown }, address: string) {
   const { code } = error as { code?: string };
   const later = { retryAfterMs: 1000 };
   if (code !== undefined && NEVER_SENT.has(code))
     return new GantryError(
       'SERVICE_NOT_AVAILABLE',
-      `the broker at ${address} cannot be reached; nothing was done`,
+      `the broker at ${address} cannot be reached; nothing was done: see to it that it runs, and call again`,
       later,
     );
   if (method === 'get' || HARMLESS.has(id))
     return new GantryError('SERVICE_NOT_AVAILABLE', `the broker at ${address} did not answer: ask again`, later);
   const keyed = (headers as Record<string, string> | undefined)?.['Idempotency-Key'] !== undefined;
+  const retryable = keyed || method !== 'post' || id === 'createTopic';
   return new GantryError(
     'OUTCOME_UNKNOWN',
-    `the broker at ${address} did not answer: it may have done what was asked, or not`,
-    { retryable: keyed || method === 'put' || method === 'delete' },
+    `the broker at ${address} gave no answer, and may have done what was asked: ${retryable ? AGAIN : LOOK}`,
+    { retryable },
   );
 }

@@ -206,8 +206,12 @@ class RemotePeer implements Peer {
     } catch (error) {
       if (!(error instanceof GantryError) || error.code !== 'BROKER_NOT_FOUND') throw error;
     }
-    throw new GantryError('SERVICE_NOT_AVAILABLE', `broker ${this.name} is away; nothing was done`, {
-      retryAfterMs: 1000,
-    });
+    throw new GantryError(
+      'SERVICE_NOT_AVAILABLE',
+      `broker ${this.name} is away, and this needs it; nothing was done: start it, and call again`,
+      {
+        retryAfterMs: 1000,
+      },
+    );
   }
 }

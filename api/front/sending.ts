@@ -167,7 +167,7 @@ const nobodyKnows = (broker: string, keyed: boolean): GantryError =>
   new GantryError(
     'OUTCOME_UNKNOWN',
     keyed
-      ? `broker ${broker} did not answer in time: send again with the same Idempotency-Key, which stores nothing twice`
-      : `broker ${broker} did not answer in time, and may have stored it: only a send with an Idempotency-Key can be repeated safely`,
+      ? `broker ${broker} gave no answer: send again with the same Idempotency-Key, which stores nothing twice`
+      : `broker ${broker} gave no answer, and may have stored it: only a send with an Idempotency-Key can be repeated safely`,
     { retryable: keyed },
   );

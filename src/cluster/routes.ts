@@ -148,9 +148,12 @@ function masterOf(members: readonly ClusterMember[]): ClusterMember | undefined 
   return members.find((member) => member.role === 'MASTER' && member.epoch === epoch);
 }
 
+const CREATE_IT = 'create it with POST /v1/topics, or start the brokers that have it';
+
 function refusal(topic: string, misses: ReadonlySet<Answer>): GantryError {
   // Brokers register with all of them: one that has been up long enough has heard of every topic.
-  if (misses.has('UNKNOWN')) return new GantryError('TOPIC_NOT_FOUND', `no live broker has a topic ${topic}`);
+  if (misses.has('UNKNOWN'))
+    return new GantryError('TOPIC_NOT_FOUND', `no live broker has a topic ${topic}: ${CREATE_IT}`);
   if (misses.has('STARTING'))
     return new GantryError('STARTING', `a NameServer has just started and may not have heard of ${topic} yet`, LATER);
   return new GantryError('SERVICE_NOT_AVAILABLE', 'no NameServer answers: nobody can tell where topics are', LATER);
