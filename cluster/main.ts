@@ -8,7 +8,7 @@
  */
 import { Part, MAIN, type Exit } from './part';
 import { HELP, readOptions, type Options } from './options';
-import { writePid } from './pidFile';
+import { removePid, writePid } from './pidFile';
 import { planOf, urlOf, type PlannedPart } from './plan';
 import { takenPorts } from './ports';
 import { clusterSecret, secretPath, SECRET_VARIABLE } from './secret';
@@ -39,7 +39,7 @@ class Cluster {
       if (this.#stopping) return false;
       const parts = step.map((planned) => new Part(planned, this.#environment, (line) => this.#show(planned, line)));
       this.#steps.push(parts);
-      for (const { planned, pid } of parts) writePid(this.#options.data, planned.name, pid);
+      for (const part of parts) this.#note(part);
       const ready = await Promise.all(parts.map((part) => part.ready()));
       const failed = parts[ready.indexOf(false)];
       if (failed && !this.#stopping) await this.#cannotStart(failed);
@@ -90,6 +90,12 @@ class Cluster {
 
   get #parts(): Part[] {
     return this.#steps.flat();
+  }
+
+  #note({ planned: { name }, pid, exited }: Part): void {
+    const { data } = this.#options;
+    writePid(data, name, pid);
+    void exited.then(() => removePid(data, name));
   }
 
   #padded({ name }: PlannedPart): string {

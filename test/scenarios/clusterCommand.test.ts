@@ -1,5 +1,5 @@
 /** `npm run cluster`, and the README's chapter about clusters, run against it as it stands there. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { planOf } from '../../cluster/plan';
 import { takenPorts } from '../../cluster/ports';
@@ -108,6 +108,7 @@ describe('npm run cluster', () => {
 
   test('says that a part has ended, goes on without it, and says how to start it again', async () => {
     await eventually(() => Promise.resolve(cluster.stdout.includes('broker-b has ended')));
+    expect(existsSync(`${data}/broker-b.pid`)).toBe(false); // the number may be another process's by now
     const front = stage.client(places['gateway']!.url);
     const path = { topic: 'parcels' };
     for (let i = 0; i < 4; i++)
@@ -140,6 +141,7 @@ describe('npm run cluster', () => {
       expect.stringMatching('nameserver'),
     ]);
     expect(Object.values(places).filter(({ pid }) => lives(pid))).toEqual([]);
+    expect(readdirSync(data).filter((name) => name.endsWith('.pid'))).toEqual([]);
   });
 });
 
