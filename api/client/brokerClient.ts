@@ -17,6 +17,9 @@ const CONNECT_MS = 1500;
 /** Longest time for an answer, beyond what the call itself asks to wait. */
 const ANSWER_MS = 10_000;
 
+/** A receive that does not say how long it waits (api.md, rule 7). */
+const RECEIVE_WAIT_MS = 5000;
+
 export interface BrokerClientOptions {
   readonly clock: Clock;
   readonly contract: Contract;
@@ -57,7 +60,7 @@ export class BrokerClients {
   ): Promise<PeerAnswer> {
     const { clock, contract } = this.#options;
     const operation = contract.operation(operationId);
-    const ms = withinMs ?? ANSWER_MS + waitOf(asked);
+    const ms = withinMs ?? ANSWER_MS + waitOf(operation, asked);
     try {
       return await withDeadline(clock, ms, signal, (own) => this.#send(address, operation, asked, own, requestId));
     } catch (error) {
@@ -114,10 +117,10 @@ export function targetOf<Op extends OperationId>(operation: Operation, { path, q
   return text === '' ? place : `${place}?${text}`;
 }
 
-/** Milliseconds that the call itself asks to wait. */
-function waitOf({ query, body }: { readonly query: unknown; readonly body?: unknown }): number {
+/** Milliseconds that the call itself asks to wait. A query's defaults are filled in, a body's are not. */
+function waitOf({ id }: Operation, { query, body }: { readonly query: unknown; readonly body?: unknown }): number {
   const wait = (query as { waitMs?: number }).waitMs ?? (body as { waitMs?: number } | undefined)?.waitMs;
-  return wait ?? 5000;
+  return wait ?? (id === 'receiveMessages' ? RECEIVE_WAIT_MS : 0);
 }
 
 const given = (headers: object | undefined): Record<string, string> =>

@@ -54,6 +54,24 @@ test('a question is asked again', async () => {
     expect(await call(id)).toMatchObject({ code: 'SERVICE_NOT_AVAILABLE', retryable: true });
 });
 
+test('a broker is given ten seconds, and as long as it was asked to wait itself', async () => {
+  const given: number[] = [];
+  const after = (ms: number, callback: () => void) => {
+    given.push(ms);
+    return systemClock.after(1, callback);
+  };
+  const clock = { after, now: () => systemClock.now(), monotonic: () => 0, soon: () => undefined };
+  const hurried = new BrokerClients({ clock, contract, secret: undefined, from: 'test' });
+  const { signal } = new AbortController();
+  const ask = (id: OperationId, query: object) =>
+    hurried.call(address, id, { path: PATHS as never, query: query as never }, { signal }).catch(() => undefined);
+  await ask('updateTopic', {});
+  await ask('readQueue', { waitMs: 3000 });
+  await ask('receiveMessages', {});
+  await hurried.close();
+  expect(given).toEqual([10_000, 13_000, 15_000]);
+});
+
 test('a broker that listens no more has done nothing', async () => {
   await new Promise((resolve) => server.close(resolve));
   const error = await call('sendMessages');
