@@ -14,7 +14,8 @@ export function createLog(level: string): Log {
  * cannot be made, is told in its own words; anything else may be a fault in the program, and is shown with its stack.
  */
 export function failureFields(error: unknown): { readonly why: string } | { readonly err: unknown } {
-  return isReckonedWith(error) ? { why: error.message } : { err: error };
+  if (!isReckonedWith(error)) return { err: error };
+  return { why: error instanceof GantryError ? `${error.code}: ${error.message}` : error.message };
 }
 
 function isReckonedWith(error: unknown): error is Error {

@@ -7,7 +7,7 @@ import { failureFields } from '../../src/base/log';
 
 test('a refusal, a time-out and a broken connection are told in their own words, without a stack', async () => {
   const refusal = new GantryError('UNAUTHENTICATED', 'this is not the secret');
-  expect(failureFields(refusal)).toEqual({ why: 'this is not the secret' });
+  expect(failureFields(refusal)).toEqual({ why: 'UNAUTHENTICATED: this is not the secret' });
   expect(failureFields(new DeadlineOver(1000))).toEqual({ why: 'no answer within 1000 ms' });
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -86,6 +86,7 @@ async function contentOf(state: BrokerState, tables: Tables) {
     marks: state.marks,
     identity: state.identity,
     permission: state.permission,
+    notes: [...state.notes.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     counts: state.counts,
     queueCount: state.queueCount,
     topics,
@@ -429,6 +430,16 @@ const step = fc.oneof(
       deleted: fc.nat({ max: 3 }).map((n) => n === 0),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('note' as const),
+      name: fc.constantFrom('one', 'two'),
+      value: fc.constantFrom('', 'here', 'there'),
+      version: fc.nat({ max: 3 }),
+      ms,
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('recall' as const), nth: fc.nat({ max: 5 }) }) },
   {
     weight: 5,
@@ -669,6 +680,8 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
     }
     case 'install':
       return rooms.definitions.install(elsewhere(s));
+    case 'note':
+      return rooms.notes.put(s.name, s.value, s.version, s.ms);
     case 'setPermission':
       return setBrokerPermission(rooms.core, s.permission);
     case 'recall': {
@@ -845,6 +858,7 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'redrive', group: 'lent', topic: undefined, key: 'k1' },
   { do: 'flush' },
   { do: 'putProducerGroup', producerGroup: 'banks', maxChecks: 1 },
+  { do: 'note', name: 'one', value: 'here', version: 1, ms: 500 },
   { do: 'setPermission', permission: 'R' },
   { do: 'setPermission', permission: 'RW' },
   { do: 'schedule', topic: 'orders', count: 3, ms: 500 },

@@ -982,8 +982,10 @@ describe('behind a proxy that adds a prefix', () => {
       expect([asset, (await get(asset)).status]).toEqual([asset, 200]);
     }
     const script = await get(`${docs}swagger-ui-init.js`);
-    const [, documentLink] = /"swaggerUrl": "([^"]+)"/.exec(script.text)!;
-    const documentUrl = new URL(documentLink!, docs).href;
+    const links = [...script.text.matchAll(/"url": "([^"]+)"/g)].map(([, link]) => new URL(link!, docs).href);
+    expect(links).toEqual([`${url}openapi.json`, `${url}kafka-rest.json`]);
+    for (const link of links) expect((await get(link)).status).toBe(200);
+    const documentUrl = links[0]!;
     const document = JSON.parse((await get(documentUrl)).text) as { servers: { url: string }[] };
     const server = new URL(document.servers[0]!.url, documentUrl).href;
     expect(server).toBe(url);
