@@ -28,6 +28,7 @@ const FAMILIES: readonly Family[] = [
   'w',
   'h',
   'p',
+  'e',
 ];
 
 const load = async (t: Awaited<ReturnType<typeof setup>>) => {
@@ -59,6 +60,7 @@ describe('a family of rows that is loaded whole', () => {
     await t.topic('transfers', { type: 'TRANSACTION' });
     await t.rooms.transactions.prepare('transfers', { producerGroup: 'banks', message: message('pay') });
     await t.rooms.checkbacks.putGroup({ name: 'banks', ...CHECK_DEFAULTS });
+    await t.rooms.notes.put('who', 'here', 1, HOUR);
     await t.group('mail', { mode: 'BROADCASTING' });
     await t.join('mail', 'c1');
     await t.rooms.retention.trim(t.state.applied + 1, 0, []);
