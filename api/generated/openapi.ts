@@ -1934,6 +1934,8 @@ export interface components {
             declared: components["schemas"]["Tag"][];
             /** @description Tags that messages carried, the most used first, at most 1,000. */
             seen: components["schemas"]["SeenTag"][];
+            /** @description Brokers that could not be asked; what their messages carried is not counted. */
+            unavailable?: string[];
         };
         /** @description A tag to declare. */
         PutTagRequest: {

@@ -625,7 +625,9 @@ describe('receipt handles', () => {
     broker.call(id, { path, body: bodyOf(id, handles) });
 
   /** The handle of a message that is sent now; what came back of earlier ones, on a slow machine, is out of the way. */
-  async function lease(invisibleMs = 60_000): Promise<string> {
+  const lease = async (): Promise<string> => (await leased(60_000)).receiptHandle;
+
+  async function leased(invisibleMs: number) {
     const old = (await broker.call('receiveMessages', { path: accounting, body: { max: 1000, waitMs: 0 } })).body;
     if (old.messages.length > 0)
       await handle(
@@ -636,7 +638,7 @@ describe('receipt handles', () => {
     const body = { body: 'a payment', messageGroup: 'customer-1' };
     await broker.call('sendMessages', { path: { topic: 'payments' }, body });
     const { messages } = (await broker.call('receiveMessages', { path: accounting, body: { invisibleMs } })).body;
-    return messages[0]!.receiptHandle;
+    return messages[0]!;
   }
 
   test.each(HANDLED)('%s of forged ones', async (id) => {
@@ -667,11 +669,18 @@ describe('receipt handles', () => {
   });
 
   test.each(HANDLED)('%s of a message that was handed out again', async (id) => {
-    const late = await lease(1000);
-    const again = await broker.call('receiveMessages', { path: accounting, body: { waitMs: 30_000 } });
-    expect(again.body.messages).toMatchObject([{ attempt: 2 }]);
-    await refused(handle(id, accounting, [late]), 'LATE_ACK');
-    await handle('ackMessages', accounting, [again.body.messages[0]!.receiptHandle]);
+    const late = await leased(1000);
+    for (;;) {
+      const { body } = await broker.call('receiveMessages', { path: accounting, body: { waitMs: 30_000 } });
+      const again = body.messages[0]!;
+      const isIt = again.messageId === late.messageId;
+      if (isIt) {
+        expect(again.attempt).toBeGreaterThan(late.attempt);
+        await refused(handle(id, accounting, [late.receiptHandle]), 'LATE_ACK');
+      }
+      await handle('ackMessages', accounting, [again.receiptHandle]);
+      if (isIt) return;
+    }
   });
 
   test('a list of over 4 MiB', async () => {
