@@ -1,7 +1,7 @@
 /** Consumer instances over real HTTP, against a standalone. */
-import { http, type Http } from '../support/http';
-import { BINARY_V2, JSON_V2, kafka, V2, type Kafka, type KafkaParts } from '../support/kafka';
-import { contract, Standalone } from '../support/node';
+import type { Http } from '../support/http';
+import { BINARY_V2, JSON_V2, startSite, V2, type Kafka, type KafkaParts } from '../support/kafka';
+import type { Standalone } from '../support/node';
 
 let node: Standalone;
 let rest: Kafka;
@@ -9,11 +9,7 @@ let native: Http;
 let names = 0;
 
 beforeAll(async () => {
-  node = await Standalone.start();
-  rest = kafka(node.url);
-  native = http(node.url, contract);
-  node.closeFirst(() => rest.close());
-  node.closeFirst(() => native.close());
+  ({ node, rest, native } = await startSite());
 });
 afterAll(() => node.stop());
 

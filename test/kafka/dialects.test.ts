@@ -4,9 +4,9 @@
  */
 import { DIALECTS, readDialect } from '../../api/kafka/dialects';
 import { OPTIONS } from '../../src/config/option';
-import { http, type Http } from '../support/http';
-import { BINARY_V2, JSON_V2, kafka, type Kafka, type KafkaParts, type KafkaReply } from '../support/kafka';
-import { contract, Standalone } from '../support/node';
+import type { Http } from '../support/http';
+import { BINARY_V2, JSON_V2, kafka, startSite, type Kafka, type KafkaParts, type KafkaReply } from '../support/kafka';
+import { Standalone } from '../support/node';
 
 const NAMES = ['confluent', 'strimzi', 'karapace', 'redpanda'] as const;
 type Name = (typeof NAMES)[number];
@@ -17,11 +17,7 @@ let native: Http;
 let names = 0;
 
 beforeAll(async () => {
-  node = await Standalone.start();
-  rest = kafka(node.url);
-  native = http(node.url, contract);
-  node.closeFirst(() => rest.close());
-  node.closeFirst(() => native.close());
+  ({ node, rest, native } = await startSite());
 });
 afterAll(() => node.stop());
 

@@ -1,5 +1,5 @@
 /** Instances are served by any front, outlive the front that made them, and end when nobody uses them. */
-import { MemoryNotes } from '../../api/kafka/notes';
+import { MemoryNotes } from '../support/memoryNotes';
 import { systemClock } from '../../src/base/clock';
 import { ManualClock } from '../support/clock';
 import { http, type Http } from '../support/http';

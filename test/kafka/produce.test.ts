@@ -1,19 +1,15 @@
 /** Records in, and what is told of topics: over real HTTP, against a standalone. */
 import { messageGroupHash } from '../../src/broker/hash';
-import { http, type Http } from '../support/http';
-import { BINARY_V2, JSON_V2, kafka, TEXT_V2, V2, type Kafka, type KafkaReply } from '../support/kafka';
-import { contract, Standalone } from '../support/node';
+import type { Http } from '../support/http';
+import { BINARY_V2, JSON_V2, startSite, TEXT_V2, V2, type Kafka, type KafkaReply } from '../support/kafka';
+import type { Standalone } from '../support/node';
 
 let node: Standalone;
 let rest: Kafka;
 let native: Http;
 
 beforeAll(async () => {
-  node = await Standalone.start();
-  rest = kafka(node.url);
-  native = http(node.url, contract);
-  node.closeFirst(() => rest.close());
-  node.closeFirst(() => native.close());
+  ({ node, rest, native } = await startSite());
   await create('orders');
   await create('fifo', { type: 'FIFO' });
   await create('delayed', { type: 'DELAY' });

@@ -1,8 +1,8 @@
 /** Whatever goes in as a record comes out as it was; and what one API wrote the other reads. */
 import * as fc from 'fast-check';
-import { http, type Http } from '../support/http';
-import { BINARY_V2, JSON_V2, kafka, TEXT_V2, type Kafka } from '../support/kafka';
-import { contract, Standalone } from '../support/node';
+import type { Http } from '../support/http';
+import { BINARY_V2, JSON_V2, startSite, TEXT_V2, type Kafka } from '../support/kafka';
+import type { Standalone } from '../support/node';
 
 let node: Standalone;
 let rest: Kafka;
@@ -10,11 +10,7 @@ let native: Http;
 let topics = 0;
 
 beforeAll(async () => {
-  node = await Standalone.start();
-  rest = kafka(node.url);
-  native = http(node.url, contract);
-  node.closeFirst(() => rest.close());
-  node.closeFirst(() => native.close());
+  ({ node, rest, native } = await startSite());
 });
 afterAll(() => node.stop());
 
