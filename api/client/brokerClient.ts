@@ -2,23 +2,20 @@
  * One broker over HTTP, as fronts and other brokers call it: the operations of the contract, typed by what is generated
  * from it. Nothing is repeated here. Each call says how far it came: what never left this process was surely not done.
  */
-import { Agent, request } from 'undici';
+import { request } from 'undici';
 import type { Clock } from '../../src/base/clock';
 import { GantryError } from '../../src/base/errors';
 import { withDeadline } from '../../src/cluster/deadline';
 import { authorization } from '../clusterSecret';
 import type { Contract, Operation } from '../contract';
 import { PeerAnswer, type PeerRequest } from '../front/peer';
+import { RECEIVE_DEFAULTS } from '../handlers/leases';
 import { pathNameOf } from '../names';
 import { HOP_HEADER, type OperationId } from '../operation';
+import { newConnections, wasNeverSent } from './connections';
 
-/** What cannot be connected to within this time is away. undici counts in half seconds: it may be 2 s, and the shortest try of a send is longer. */
-const CONNECT_MS = 1500;
 /** Longest time for an answer, beyond what the call itself asks to wait. */
 const ANSWER_MS = 10_000;
-
-/** A receive that does not say how long it waits (api.md, rule 7). */
-const RECEIVE_WAIT_MS = 5000;
 
 export interface BrokerClientOptions {
   readonly clock: Clock;
@@ -31,21 +28,12 @@ export interface BrokerClientOptions {
 export interface CallOptions {
   readonly signal: AbortSignal;
   readonly requestId?: string;
-  /** Milliseconds for all of it; without it, what such a call may take. */
-  readonly withinMs?: number;
 }
 
 /** Connections to all brokers, each made when first needed. */
 export class BrokerClients {
   readonly #options: BrokerClientOptions;
-  /** One connection per call under way: a parked poll holds its own. */
-  readonly #agent = new Agent({
-    connect: { timeout: CONNECT_MS },
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 30_000,
-    allowH2: false,
-  });
+  readonly #connections = newConnections();
 
   constructor(options: BrokerClientOptions) {
     this.#options = options;
@@ -56,11 +44,11 @@ export class BrokerClients {
     address: string,
     operationId: Op,
     asked: PeerRequest<Op>,
-    { signal, requestId, withinMs }: CallOptions,
+    { signal, requestId }: CallOptions,
   ): Promise<PeerAnswer> {
     const { clock, contract } = this.#options;
     const operation = contract.operation(operationId);
-    const ms = withinMs ?? ANSWER_MS + waitOf(operation, asked);
+    const ms = ANSWER_MS + waitOf(operation, asked);
     try {
       return await withDeadline(clock, ms, signal, (own) => this.#send(address, operation, asked, own, requestId));
     } catch (error) {
@@ -71,7 +59,7 @@ export class BrokerClients {
 
   /** Ends all connections; calls under way fail. */
   async close(): Promise<void> {
-    await this.#agent.destroy();
+    await this.#connections.destroy();
   }
 
   async #send<Op extends OperationId>(
@@ -81,13 +69,11 @@ export class BrokerClients {
     signal: AbortSignal,
     requestId: string | undefined,
   ): Promise<PeerAnswer> {
-    const json = asked.body === undefined ? undefined : JSON.stringify(asked.body);
-    const body = asked.bytes ?? json;
-    const type = asked.bytes ? asked.contentType : json === undefined ? undefined : 'application/json';
+    const { body, type } = payloadOf(asked);
     const answer = await request(`http://${address}${targetOf(operation, asked)}`, {
       method: operation.method.toUpperCase(),
       signal,
-      dispatcher: this.#agent,
+      dispatcher: this.#connections,
       headers: {
         ...authorization(this.#options.secret),
         [HOP_HEADER]: this.#options.from,
@@ -100,6 +86,12 @@ export class BrokerClients {
     const text = await answer.body.text();
     return new PeerAnswer(answer.statusCode, given(answer.headers), text);
   }
+}
+
+/** The body to be sent, with its type; bytes go as they came, and what they say is not written again. */
+function payloadOf({ body, bytes, contentType }: Pick<PeerRequest<OperationId>, 'body' | 'bytes' | 'contentType'>) {
+  if (bytes) return { body: bytes, type: contentType };
+  return body === undefined ? {} : { body: JSON.stringify(body), type: 'application/json' };
 }
 
 /** Path and query of an operation with these parameters. */
@@ -120,17 +112,12 @@ export function targetOf<Op extends OperationId>(operation: Operation, { path, q
 /** Milliseconds that the call itself asks to wait. A query's defaults are filled in, a body's are not. */
 function waitOf({ id }: Operation, { query, body }: { readonly query: unknown; readonly body?: unknown }): number {
   const wait = (query as { waitMs?: number }).waitMs ?? (body as { waitMs?: number } | undefined)?.waitMs;
-  return wait ?? (id === 'receiveMessages' ? RECEIVE_WAIT_MS : 0);
+  return wait ?? (id === 'receiveMessages' ? RECEIVE_DEFAULTS.waitMs : 0);
 }
 
 const given = (headers: object | undefined): Record<string, string> =>
   Object.fromEntries(Object.entries(headers ?? {}).filter(([, value]) => typeof value === 'string'));
 
-/** Failures of a connection that was never made: nothing was sent. */
-const NEVER_SENT = new Set([
-  ...['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'EHOSTDOWN'],
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
 /** Calls that ask and change nothing, or whose unread answer harms nobody. */
 const HARMLESS = new Set(['receiveMessages', 'testFilter']);
 
@@ -138,9 +125,8 @@ const AGAIN = 'call again, which does nothing twice';
 const LOOK = 'look whether it did before you call again';
 
 function failureOf(error: unknown, { id, method }: Operation, { headers }: { headers?: unknown }, address: string) {
-  const { code } = error as { code?: string };
   const later = { retryAfterMs: 1000 };
-  if (code !== undefined && NEVER_SENT.has(code))
+  if (wasNeverSent(error))
     return new GantryError(
       'SERVICE_NOT_AVAILABLE',
       `the broker at ${address} cannot be reached; nothing was done: see to it that it runs, and call again`,

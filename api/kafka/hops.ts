@@ -1,7 +1,8 @@
 /** Passes a call on to the front that has the instance, as it came, and its answer back. */
-import { Agent, request, type Dispatcher } from 'undici';
+import { request, type Dispatcher } from 'undici';
 import type { Clock } from '../../src/base/clock';
 import { withDeadline } from '../../src/cluster/deadline';
+import { newConnections, wasNeverSent } from '../client/connections';
 import { authorization } from '../clusterSecret';
 import { HOP_HEADER } from '../operation';
 import { DIALECT_HEADER } from './dialects';
@@ -14,19 +15,14 @@ export interface Hops {
   close(): Promise<void>;
 }
 
-const CONNECT_MS = 2000;
 /** Beyond what the call itself may wait. */
 const ANSWER_MS = 10_000;
 const PASSED = ['accept', 'content-type', 'x-request-id', DIALECT_HEADER] as const;
-const NEVER_SENT = new Set([
-  ...['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'EHOSTDOWN'],
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
 
 export class HttpHops implements Hops {
   readonly #clock: Clock;
   readonly #secret: string | undefined;
-  readonly #agent = new Agent({ connect: { timeout: CONNECT_MS }, headersTimeout: 0, bodyTimeout: 0, allowH2: false });
+  readonly #connections = newConnections();
 
   constructor(clock: Clock, secret: string | undefined) {
     this.#clock = clock;
@@ -39,8 +35,7 @@ export class HttpHops implements Hops {
         return await this.#send(address, call);
       } catch (error) {
         call.signal.throwIfAborted();
-        const { code } = error as { code?: string };
-        if (code !== undefined && NEVER_SENT.has(code)) return undefined;
+        if (wasNeverSent(error)) return undefined;
         // What only asks may be asked again: if that front has just died, it cannot be reached now.
         if (again || call.req.method !== 'GET')
           throw new KafkaFault(503, 50301, `The server that has this instance, ${address}, did not answer: try again.`);
@@ -60,7 +55,7 @@ export class HttpHops implements Hops {
     return withDeadline(this.#clock, ms, call.signal, async (signal) => {
       const method = call.req.method as Dispatcher.HttpMethod;
       const answer = await request(`http://${address}${call.req.url}`, {
-        ...{ method, headers, signal, dispatcher: this.#agent },
+        ...{ method, headers, signal, dispatcher: this.#connections },
         ...(body.length > 0 ? { body } : {}),
       });
       const json = await answer.body.text();
@@ -74,6 +69,6 @@ export class HttpHops implements Hops {
   }
 
   close(): Promise<void> {
-    return this.#agent.destroy();
+    return this.#connections.destroy();
   }
 }
