@@ -54,7 +54,7 @@ export interface Request<Op extends OperationId> {
   readonly query: QueryOf<Op>;
   readonly headers: HeadersOf<Op>;
   readonly body: BodyOf<Op>;
-  /** The body as it came, empty when there was none. Beyond the handler's first await it must be copied to be kept. */
+  /** The body as it came, empty when there was none. It is this request's own: Node copies what it has read. */
   readonly bodyBytes: Buffer;
 }
 

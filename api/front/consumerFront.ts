@@ -3,6 +3,7 @@
  * broker that is away fails nobody: it is named, and the consumer gets its queues when it joins again.
  */
 import { GantryError } from '../../src/base/errors';
+import type { ConsumerOperations } from '../handlers/consumers';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { isComposite, unpackCursors } from './compositeCursor';
 import { joinGenerations } from './generations';
@@ -11,8 +12,6 @@ import type { GroupPlaces, Places } from './groupPlaces';
 import type { PeerAnswer } from './peer';
 import { answersOf, isAway, namely, type Round, type Rounds } from './rounds';
 import { WidePoll } from './widePoll';
-
-type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages';
 
 interface JoinResult {
   readonly generation: string;

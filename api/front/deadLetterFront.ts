@@ -2,13 +2,12 @@
 import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, failed, type BulkItem } from '../bulk';
 import { checkRedrive } from '../handlers/deadLetters';
+import type { DeadLetterOperations } from '../handlers/deadLetters';
 import type { Answer, Call, HandlerTable } from '../operation';
 import type { GroupPlaces } from './groupPlaces';
 import { oneByOne } from './oneByOne';
 import type { PeerAnswer } from './peer';
 import { answersOf, namely, type Rounds } from './rounds';
-
-type DeadLetterOperations = 'listDeadLetters' | 'redriveDeadLetters';
 
 interface RedriveResult {
   readonly remaining: number;

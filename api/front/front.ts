@@ -4,20 +4,14 @@
  */
 import type { Chance } from '../../src/base/chance';
 import type { Clock } from '../../src/base/clock';
-import { GantryError } from '../../src/base/errors';
 import type { Fleet } from '../../src/cluster/fleet';
 import { Patience } from '../../src/cluster/patience';
 import type { BrokerClients } from '../client/brokerClient';
 import type { Contract } from '../contract';
-import { type Answer, type Call, type Handlers, type OperationId, type Request } from '../operation';
-import { problemOf, STATUS } from '../problem';
-import { PeerAnswer, type Peer, type PeerRequest } from './peer';
-
-/** The broker in this process. */
-export interface Here {
-  readonly name: string;
-  readonly handlers: Handlers;
-}
+import type { Answer, Call, OperationId } from '../operation';
+import { handlerOf, LocalPeer, type Here } from './localPeer';
+import type { Asking, Peer, PeerAnswer, PeerRequest } from './peer';
+import { RemotePeer } from './remotePeer';
 
 export interface FrontParts {
   readonly clock: Clock;
@@ -93,7 +87,7 @@ export class Front {
   /** The call as it came, answered by that broker. */
   async forward<Op extends OperationId>(call: Call<Op>, broker: string): Promise<Answer> {
     const here = this.#here;
-    if (here?.name === broker) return handlerOf(here, call.operation.id)(call);
+    if (here?.name === broker) return handlerOf(here, call.operation.id)(call as unknown as Call<OperationId>);
     return (await this.ask(call, broker, call.signal)).asAnswer();
   }
 
@@ -103,9 +97,6 @@ export class Front {
   }
 }
 
-/** What of a call stays the same when something else is asked for its sake. */
-export type Asking = Pick<Call<OperationId>, 'derive' | 'requestId' | 'instance'>;
-
 /** What a call asks, to be asked of a broker: the broker here takes the body as it was read, others the bytes. */
 export const askedOf = <Op extends OperationId>(call: Call<Op>): PeerRequest<Op> => ({
   path: call.path,
@@ -114,104 +105,3 @@ export const askedOf = <Op extends OperationId>(call: Call<Op>): PeerRequest<Op>
   body: call.body,
   ...(call.bodyBytes.length === 0 ? {} : { bytes: call.bodyBytes, contentType: call.contentType }),
 });
-
-function handlerOf(here: Here, operationId: string): (call: unknown) => Promise<Answer> | Answer {
-  return here.handlers[operationId] as (call: unknown) => Promise<Answer> | Answer;
-}
-
-const NO_BYTES = Buffer.alloc(0);
-
-/** Handlers of this process, asked like a broker that is one hop away. */
-export class LocalPeer implements Peer {
-  readonly name: string;
-  readonly #contract: Contract;
-  readonly #here: Here;
-  readonly #call: Asking;
-
-  constructor(contract: Contract, here: Here, call: Asking) {
-    this.name = here.name;
-    this.#contract = contract;
-    this.#here = here;
-    this.#call = call;
-  }
-
-  async call<Op extends OperationId>(
-    operationId: Op,
-    asked: PeerRequest<Op>,
-    signal: AbortSignal,
-  ): Promise<PeerAnswer> {
-    const request = {
-      path: asked.path,
-      query: asked.query,
-      headers: asked.headers ?? {},
-      body: asked.body,
-      bodyBytes: asked.bytes ?? NO_BYTES,
-    } as unknown as Request<Op>;
-    const operation = this.#contract.operation(operationId);
-    const call = this.#call.derive(operation, request, { signal, contentType: asked.contentType });
-    try {
-      const answer = await handlerOf(this.#here, operationId)(call);
-      return new PeerAnswer(answer.status, lowerCase(answer.headers), textOf(answer));
-    } catch (error) {
-      if (!(error instanceof GantryError)) throw error;
-      const problem = problemOf(error, call.requestId, call.instance);
-      return new PeerAnswer(
-        STATUS[error.code],
-        { 'content-type': 'application/problem+json' },
-        JSON.stringify(problem),
-      );
-    }
-  }
-}
-
-const lowerCase = (headers: Readonly<Record<string, string>> = {}): Record<string, string> =>
-  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
-
-function textOf({ body, json, text }: Answer): string {
-  if (json !== undefined) return typeof json === 'string' ? json : json();
-  return text ?? (body === undefined ? '' : JSON.stringify(body));
-}
-
-class RemotePeer implements Peer {
-  readonly name: string;
-  readonly #fleet: Fleet;
-  readonly #clients: BrokerClients;
-  readonly #requestId: string;
-
-  constructor(fleet: Fleet, clients: BrokerClients, name: string, requestId: string) {
-    this.#fleet = fleet;
-    this.#clients = clients;
-    this.name = name;
-    this.#requestId = requestId;
-  }
-
-  async call<Op extends OperationId>(
-    operationId: Op,
-    asked: PeerRequest<Op>,
-    signal: AbortSignal,
-  ): Promise<PeerAnswer> {
-    const address = await this.#address();
-    try {
-      return await this.#clients.call(address, operationId, asked, { signal, requestId: this.#requestId });
-    } catch (error) {
-      if (!signal.aborted) this.#fleet.doubt();
-      throw error;
-    }
-  }
-
-  async #address(): Promise<string> {
-    try {
-      const { address } = await this.#fleet.broker(this.name);
-      if (address !== undefined) return address;
-    } catch (error) {
-      if (!(error instanceof GantryError) || error.code !== 'BROKER_NOT_FOUND') throw error;
-    }
-    throw new GantryError(
-      'SERVICE_NOT_AVAILABLE',
-      `broker ${this.name} is away, and this needs it; nothing was done: start it, and call again`,
-      {
-        retryAfterMs: 1000,
-      },
-    );
-  }
-}

@@ -2,14 +2,13 @@
  * Consumer groups over all brokers. What a group is the home of its first topic decides, and tells the others; so changes
  * go there, and what is read comes from there when it can.
  */
+import type { GroupOperations } from '../handlers/groups';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
 import { STATUS } from '../problem';
 import type { GroupPlaces } from './groupPlaces';
 import { mergedByName, type Named } from './mergedByName';
 import { answersOf, namely, type Rounds } from './rounds';
-
-type GroupOperations = 'listGroups' | 'putGroup' | 'getGroup' | 'updateGroup' | 'deleteGroup';
 
 export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<GroupOperations> {
   const { front } = rounds;

@@ -8,8 +8,7 @@ import { deadLetterTopicOf, retryTopicOf } from '../../src/broker/group';
 import { brokersIn } from '../../src/broker/partitions';
 import type { TopicRoute } from '../../src/nameserver/route';
 import type { Answer } from '../operation';
-import type { Asking } from './front';
-import { PeerAnswer } from './peer';
+import { PeerAnswer, type Asking } from './peer';
 import { isAway, noBroker, type Rounds } from './rounds';
 
 export interface Places {

@@ -2,7 +2,8 @@
 import { GantryError } from '../../src/base/errors';
 import { groupOfOwnTopic } from '../../src/broker/group';
 import { nameOf } from '../names';
-import type { Asking, Front } from './front';
+import type { Front } from './front';
+import type { Asking } from './peer';
 
 /** Where the topics of groups are: the NameServers do not know these. */
 export interface OwnTopics {

@@ -1,6 +1,7 @@
 /** The lease style over all brokers of a group: receiving from any of them, and each receipt to the broker that made it. */
 import { brokerMark, brokerMarkOf, receiptInvalid } from '../../src/broker/receipts';
 import { bulkAnswer, failed } from '../bulk';
+import type { LeaseOperations } from '../handlers/leases';
 import type { Answer, Call, HandlerTable, PathOf } from '../operation';
 import type { GroupPlaces, Places } from './groupPlaces';
 import type { PeerRequest } from './peer';
@@ -8,7 +9,6 @@ import type { Rounds } from './rounds';
 import { placesByBroker, split } from './split';
 import { WideReceive } from './wideReceive';
 
-type LeaseOperations = 'receiveMessages' | 'ackMessages' | 'nackMessages' | 'extendReceipts';
 type Settling = Exclude<LeaseOperations, 'receiveMessages'>;
 
 interface Named {

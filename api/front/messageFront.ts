@@ -1,5 +1,7 @@
 /** Looking for messages of a topic of several brokers: whoever has it is asked, or all are, one by one or at once. */
 import { noQueue } from '../../src/broker/partition';
+import type { MessageOperations } from '../handlers/messages';
+import type { ScheduleOperations } from '../handlers/schedule';
 import { nameOf } from '../names';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { firstFound } from './firstFound';
@@ -7,20 +9,13 @@ import { holdersOf, type Holders } from './holders';
 import { oneByOne } from './oneByOne';
 import { testEverywhere } from './filterFront';
 
-type MessageOperations =
-  | 'getMessage'
-  | 'getMessageTrace'
-  | 'queryMessages'
-  | 'readQueue'
-  | 'searchOffset'
-  | 'listScheduled'
-  | 'recallScheduled'
-  | 'testFilter';
+/** Sending is sendFront.ts. */
+type LookOperations = Exclude<MessageOperations, 'sendMessages'> | ScheduleOperations | 'testFilter';
 
 /** Milliseconds that looking through messages may take beyond what any other question may. */
 const SEARCH_MS = 2000;
 
-export function messageFront(parts: Holders): HandlerTable<MessageOperations> {
+export function messageFront(parts: Holders): HandlerTable<LookOperations> {
   const { front } = parts;
   return {
     getMessage: (call) => byId(parts, call),

@@ -4,17 +4,15 @@ import { cursorContent } from '../../src/broker/cursor';
 import { retryTopicOf } from '../../src/broker/group';
 import { bulkAnswer, failed, type BulkItem } from '../bulk';
 import { checkCommit } from '../handlers/offsets';
+import type { OffsetOperations } from '../handlers/offsets';
 import { nameOf } from '../names';
 import type { Answer, BodyOf, Call, HandlerTable } from '../operation';
 import { unpackCursors } from './compositeCursor';
-import type { Asking } from './front';
 import { generationsOf } from './generations';
 import type { GroupPlaces, Places } from './groupPlaces';
-import type { PeerAnswer, PeerRequest } from './peer';
+import type { Asking, PeerAnswer, PeerRequest } from './peer';
 import { answersOf, isAway, namely, type Round, type Rounds } from './rounds';
 import { placesByBroker, split } from './split';
-
-type OffsetOperations = 'commitOffsets' | 'getOffsets' | 'resetOffsets';
 
 interface Progress {
   readonly group: string;

@@ -3,8 +3,11 @@
  * too, is an answer; only when there is none does a call fail, and then it says whether the broker may have done it.
  */
 import { CODES, GantryError, type Code, type ErrorLocation } from '../../src/base/errors';
-import type { Answer, HeadersOf, OperationId, PathOf, QueryOf, BodyOf } from '../operation';
+import type { Answer, BodyOf, Call, HeadersOf, OperationId, PathOf, QueryOf } from '../operation';
 import { STATUS } from '../problem';
+
+/** What of a call stays the same when something else is asked for its sake. */
+export type Asking = Pick<Call<OperationId>, 'derive' | 'requestId' | 'instance'>;
 
 /** What is asked of a broker. `body` becomes JSON, unless there are `bytes`: then these are the body as it came. */
 export interface PeerRequest<Op extends OperationId> {

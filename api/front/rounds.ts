@@ -3,8 +3,8 @@ import { GantryError } from '../../src/base/errors';
 import type { Patience } from '../../src/cluster/patience';
 import type { Answer, Call, OperationId } from '../operation';
 import { STATUS } from '../problem';
-import { askedOf, type Asking, type Front } from './front';
-import type { PeerAnswer, PeerRequest } from './peer';
+import { askedOf, type Front } from './front';
+import type { Asking, PeerAnswer, PeerRequest } from './peer';
 
 /** For as long as its client waits. */
 export type AskingNow = Asking & Pick<Call<OperationId>, 'signal'>;

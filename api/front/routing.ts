@@ -7,12 +7,11 @@ import { GantryError } from '../../src/base/errors';
 import type { Fleet } from '../../src/cluster/fleet';
 import { nameOf } from '../names';
 import type { Answer, Call, Handlers, OperationId } from '../operation';
+import type { Here } from './localPeer';
 import { PeerAnswer } from './peer';
 
-/** The broker in this process. */
-export interface Resident {
-  readonly name: string;
-  readonly handlers: Handlers;
+/** The broker in this process, and what is nowhere else. */
+export interface Resident extends Here {
   /** Whether all queues of the topic are here. */
   hasAllOf(topic: string): boolean;
   /** Whether all queues that the group reads are here. */
@@ -26,7 +25,7 @@ export function routed(wide: Handlers, fleet: Fleet, resident: Resident | undefi
   const entries = Object.entries(wide).map(([id, handler]) => {
     const everywhere = (call: Call<OperationId>) => upToDate(fleet, () => (handler as AnyHandler)(call));
     const here = resident?.handlers[id] as AnyHandler | undefined;
-    if (!resident || !here) return [id, (call: Call<OperationId>) => (call.isHop ? noBroker() : everywhere(call))];
+    if (!resident || !here) return [id, (call: Call<OperationId>) => (call.isHop ? keepsNothing() : everywhere(call))];
     return [id, (call: Call<OperationId>) => (call.isHop || isAllHere(call, resident) ? here(call) : everywhere(call))];
   });
   return Object.fromEntries(entries) as Handlers;
@@ -67,6 +66,6 @@ function isAllHere(call: Call<OperationId>, resident: Resident): boolean {
   return broker !== undefined;
 }
 
-function noBroker(): never {
+function keepsNothing(): never {
   throw new GantryError('SERVICE_NOT_AVAILABLE', 'this process is a gateway and keeps no messages: ask a broker');
 }

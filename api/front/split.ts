@@ -2,8 +2,8 @@
 import { GantryError } from '../../src/base/errors';
 import { failed, type BulkItem } from '../bulk';
 import type { Call, OperationId } from '../operation';
-import type { Asking, Front } from './front';
-import type { PeerAnswer, PeerRequest } from './peer';
+import type { Front } from './front';
+import type { Asking, PeerAnswer, PeerRequest } from './peer';
 
 /** Places in the request, by the broker whose they are. */
 export function placesByBroker<Item>(

@@ -6,6 +6,8 @@ import { GantryError } from '../../src/base/errors';
 import { groupOfOwnTopic } from '../../src/broker/group';
 import { brokersIn } from '../../src/broker/partitions';
 import { rendezvous } from '../../src/cluster/rendezvous';
+import type { TagOperations } from '../handlers/tags';
+import type { TopicOperations } from '../handlers/topics';
 import { nameOf } from '../names';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
@@ -14,19 +16,7 @@ import { holdersOf, type OwnTopics } from './holders';
 import { mergedByName, type Named } from './mergedByName';
 import { answersOf, namely, type Rounds } from './rounds';
 
-type TopicOperations =
-  | 'listTopics'
-  | 'createTopic'
-  | 'getTopic'
-  | 'updateTopic'
-  | 'deleteTopic'
-  | 'getTopicRoute'
-  | 'listQueues'
-  | 'listTags'
-  | 'putTag'
-  | 'deleteTag';
-
-export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<TopicOperations> {
+export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<TopicOperations | TagOperations> {
   const { front } = rounds;
   const holders = { front, groups };
   const atHome = async (call: Call<'updateTopic' | 'putTag' | 'deleteTag'>): Promise<Answer> => {

@@ -5,6 +5,7 @@
 import { GantryError } from '../../src/base/errors';
 import { unknownTransaction } from '../../src/broker/transactions';
 import { rendezvous } from '../../src/cluster/rendezvous';
+import type { TransactionOperations } from '../handlers/transactions';
 import { nameOf } from '../names';
 import type { Answer, Call, HandlerTable } from '../operation';
 import type { Front } from './front';
@@ -14,16 +15,6 @@ import { endEach } from './resolutionFront';
 import { pollChecks } from './checkFront';
 import { noBroker, type Rounds } from './rounds';
 import type { Sending } from './sending';
-
-type TransactionOperations =
-  | 'prepareTransaction'
-  | 'endTransaction'
-  | 'endTransactions'
-  | 'getTransaction'
-  | 'listTransactions'
-  | 'putProducerGroup'
-  | 'getProducerGroup'
-  | 'pollTransactionChecks';
 
 export interface TransactionParts {
   readonly rounds: Rounds;

@@ -10,7 +10,7 @@ import type { HandlerTable } from '../operation';
 import { placeOf } from '../places';
 import { checkNewName, groupId, tellGroup, type GroupDeps } from './groups';
 
-type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages';
+export type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages';
 
 /** RocketMQ waits 15 s for a pull and drops a silent consumer after 120 s; ours is told by its own lease. */
 const DEFAULT_LEASE_MS = 30_000;

@@ -7,7 +7,7 @@ import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterNumberOf, listCursor } from '../paging';
 
-type DeadLetterOperations = 'listDeadLetters' | 'redriveDeadLetters';
+export type DeadLetterOperations = 'listDeadLetters' | 'redriveDeadLetters';
 
 export function deadLetterHandlers({ broker }: { readonly broker: Broker }): HandlerTable<DeadLetterOperations> {
   return {

@@ -12,7 +12,7 @@ import { afterOf, listCursor } from '../paging';
 import { goneAnswer, notTold } from '../told';
 import { checkName } from './topics';
 
-type GroupOperations = 'listGroups' | 'putGroup' | 'getGroup' | 'updateGroup' | 'deleteGroup';
+export type GroupOperations = 'listGroups' | 'putGroup' | 'getGroup' | 'updateGroup' | 'deleteGroup';
 
 export interface GroupDeps {
   readonly broker: Broker;

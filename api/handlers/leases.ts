@@ -7,7 +7,7 @@ import { nameOf } from '../names';
 import type { BodyOf, HandlerTable } from '../operation';
 import { ifUnread } from '../unread';
 
-type LeaseOperations = 'receiveMessages' | 'ackMessages' | 'nackMessages' | 'extendReceipts';
+export type LeaseOperations = 'receiveMessages' | 'ackMessages' | 'nackMessages' | 'extendReceipts';
 
 /** What a receive without more words wants (api.md, rule 7); the invisible time is RocketMQ's. */
 export const RECEIVE_DEFAULTS = { max: 1, min: 1, maxBytes: 1024 * 1024, waitMs: 5000, invisibleMs: 60_000 };

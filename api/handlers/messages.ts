@@ -17,7 +17,7 @@ import { afterPartsOf, listCursor } from '../paging';
 import { placeOf } from '../places';
 import { queryFilter } from '../queryFilter';
 
-type MessageOperations =
+export type MessageOperations =
   'sendMessages' | 'getMessage' | 'queryMessages' | 'getMessageTrace' | 'readQueue' | 'searchOffset';
 
 export function messageHandlers({ broker }: { readonly broker: Broker }): HandlerTable<MessageOperations> {

@@ -7,7 +7,7 @@ import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { placeOf } from '../places';
 
-type OffsetOperations = 'commitOffsets' | 'getOffsets' | 'resetOffsets';
+export type OffsetOperations = 'commitOffsets' | 'getOffsets' | 'resetOffsets';
 
 export function offsetHandlers({ broker }: { readonly broker: Broker }): HandlerTable<OffsetOperations> {
   return {

@@ -6,11 +6,9 @@ import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterPartsOf, listCursor } from '../paging';
 
-export function scheduleHandlers({
-  broker,
-}: {
-  readonly broker: Broker;
-}): HandlerTable<'listScheduled' | 'recallScheduled'> {
+export type ScheduleOperations = 'listScheduled' | 'recallScheduled';
+
+export function scheduleHandlers({ broker }: { readonly broker: Broker }): HandlerTable<ScheduleOperations> {
   return {
     async listScheduled({ path, query }) {
       const place = placeOf(query.cursor);

@@ -8,12 +8,14 @@ import type { HandlerTable } from '../operation';
 import { goneAnswer, notTold } from '../told';
 import { tellTopic } from './topics';
 
+export type TagOperations = 'listTags' | 'putTag' | 'deleteTag';
+
 export interface TagDeps {
   readonly broker: Broker;
   readonly spread: Spread;
 }
 
-export function tagHandlers(deps: TagDeps): HandlerTable<'listTags' | 'putTag' | 'deleteTag'> {
+export function tagHandlers(deps: TagDeps): HandlerTable<TagOperations> {
   const { broker } = deps;
   return {
     listTags({ path }) {

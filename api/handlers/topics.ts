@@ -24,7 +24,7 @@ export interface TopicDeps {
   readonly spread: Spread;
 }
 
-type TopicOperations =
+export type TopicOperations =
   'listTopics' | 'createTopic' | 'getTopic' | 'updateTopic' | 'deleteTopic' | 'getTopicRoute' | 'listQueues';
 
 export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {

@@ -18,7 +18,7 @@ import type { HandlerTable } from '../operation';
 import { afterNumberOf, listCursor } from '../paging';
 import { notTold } from '../told';
 
-type TransactionOperations =
+export type TransactionOperations =
   | 'prepareTransaction'
   | 'endTransaction'
   | 'endTransactions'

@@ -2,9 +2,9 @@
  * Reading partitions that the client chose, without the group dividing them: by offset, with positions kept here. The
  * group only remembers what is committed.
  */
-import { delay, type Clock } from '../../src/base/clock';
+import { delay } from '../../src/base/clock';
 import { commit } from './committing';
-import { leave, setUpGroup, type Reset } from './groupSetup';
+import { leave, setUpGroup } from './groupSetup';
 import { queueInfo } from './metadata';
 import type { Native } from './native';
 import {
@@ -14,18 +14,10 @@ import {
   type QueueAt,
   type QueueOffset,
   type Reading,
+  type ReadingParts,
   type SeekTarget,
 } from './reading';
 import type { NativeMessage } from './records';
-
-export interface AssignedParts {
-  readonly native: Native;
-  readonly clock: Clock;
-  readonly group: string;
-  readonly consumer: string;
-  readonly reset: Reset;
-  readonly autoCommit: boolean;
-}
 
 interface Position extends QueueAt {
   /** The next offset to read. */
@@ -40,13 +32,13 @@ interface Page {
 const MOST = 1000;
 
 export class Assigned implements Reading {
-  readonly #parts: AssignedParts;
+  readonly #parts: ReadingParts;
   readonly #positions = new Map<string, Position>();
   readonly #delivered = new Delivered();
   /** Another one is read first each time. */
   #turn = 0;
 
-  constructor(parts: AssignedParts) {
+  constructor(parts: ReadingParts) {
     this.#parts = parts;
   }
 

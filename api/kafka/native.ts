@@ -10,7 +10,7 @@ import type { Broker } from '../../src/broker/broker';
 import type { OutgoingMessage } from '../../src/broker/message';
 import type { StoredResult } from '../../src/broker/sender';
 import type { Contract } from '../contract';
-import { LocalPeer } from '../front/front';
+import { LocalPeer } from '../front/localPeer';
 import type { PeerAnswer, PeerRequest } from '../front/peer';
 import { Call, type Handlers, type OperationId, type Request } from '../operation';
 import { toWire } from '../wireMessage';

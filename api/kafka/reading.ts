@@ -1,4 +1,7 @@
 /** What an instance reads, and how far it is: the seam between instances and the two ways of reading. */
+import type { Clock } from '../../src/base/clock';
+import type { Reset } from './groupSetup';
+import type { Native } from './native';
 import type { NativeMessage } from './records';
 
 /** A partition by its queue. */
@@ -21,6 +24,16 @@ export interface Bounds {
   readonly waitMs: number;
   /** The first of a call: what the call before delivered may be committed. */
   readonly first: boolean;
+}
+
+/** What both ways of reading need. */
+export interface ReadingParts {
+  readonly native: Native;
+  readonly clock: Clock;
+  readonly group: string;
+  readonly consumer: string;
+  readonly reset: Reset;
+  readonly autoCommit: boolean;
 }
 
 /** Where an instance reads. Its calls come one after the other. */

@@ -2,11 +2,10 @@
  * Reading as a member of the group, which divides the partitions. The native poll reads, waits and keeps the partitions;
  * its cursor is the reading position. What did not fit into an answer is kept here and comes first the next time.
  */
-import { delay, type Clock } from '../../src/base/clock';
+import { delay } from '../../src/base/clock';
 import { commit } from './committing';
-import { join, leave, setUpGroup, type OwnedQueue, type Reset } from './groupSetup';
+import { join, leave, setUpGroup, type OwnedQueue } from './groupSetup';
 import { topicNames } from './metadata';
-import type { Native } from './native';
 import { topicOf } from './produce';
 import {
   Delivered,
@@ -15,6 +14,7 @@ import {
   type QueueAt,
   type QueueOffset,
   type Reading,
+  type ReadingParts,
   type SeekTarget,
 } from './reading';
 import type { NativeMessage } from './records';
@@ -22,15 +22,6 @@ import { TopicPattern } from './topicPattern';
 
 /** What is subscribed to. */
 export type Wanted = { readonly topics: readonly string[] } | { readonly pattern: string };
-
-export interface SubscribedParts {
-  readonly native: Native;
-  readonly clock: Clock;
-  readonly group: string;
-  readonly consumer: string;
-  readonly reset: Reset;
-  readonly autoCommit: boolean;
-}
 
 interface Page {
   readonly messages: NativeMessage[];
@@ -48,7 +39,7 @@ const USELESS_CURSOR = new Set(['GROUP_NOT_FOUND', 'CURSOR_INVALID', 'TOPIC_RECR
 
 export class Subscribed implements Reading {
   readonly wanted: Wanted;
-  readonly #parts: SubscribedParts;
+  readonly #parts: ReadingParts;
   readonly #pattern: TopicPattern | undefined;
   readonly #delivered = new Delivered();
   #joined: string[] = [];
@@ -58,7 +49,7 @@ export class Subscribed implements Reading {
   #generation = '';
 
   /** Throws 422 for a pattern that is none. */
-  constructor(parts: SubscribedParts, wanted: Wanted) {
+  constructor(parts: ReadingParts, wanted: Wanted) {
     this.#parts = parts;
     this.wanted = wanted;
     this.#pattern = 'pattern' in wanted ? new TopicPattern(wanted.pattern) : undefined;

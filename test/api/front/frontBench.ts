@@ -5,7 +5,8 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BrokerClients } from '../../../api/client/brokerClient';
-import { Front, type Here } from '../../../api/front/front';
+import { Front } from '../../../api/front/front';
+import type { Here } from '../../../api/front/localPeer';
 import { PeerAnswer, type PeerRequest } from '../../../api/front/peer';
 import { Rounds } from '../../../api/front/rounds';
 import { Sending } from '../../../api/front/sending';
