@@ -199,14 +199,17 @@ export class BrokerNode implements Service {
       broker: config.name,
       brokerId: config.brokerId,
       nameservers,
-      describe: (names) => ({
-        address: broker.address,
-        role: 'MASTER',
-        epoch: broker.rooms.epoch,
-        messageIdTag: broker.rooms.identity.messageIdTag,
-        permission: broker.state.permission.permission,
-        topics: registrations(broker, names),
-      }),
+      describe: (names) => {
+        broker.rates.note();
+        return {
+          address: broker.address,
+          role: 'MASTER',
+          epoch: broker.rooms.epoch,
+          messageIdTag: broker.rooms.identity.messageIdTag,
+          permission: broker.state.permission.permission,
+          topics: registrations(broker, names),
+        };
+      },
       times: { heartbeatMs: config.heartbeatMs },
     });
     broker.onTopicsChanged = (names) => void registrar.changed([...names]);

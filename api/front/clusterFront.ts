@@ -1,5 +1,7 @@
 /** The whole cluster, as an operator asks any front about it. */
+import { GantryError } from '../../src/base/errors';
 import type { Call, HandlerTable } from '../operation';
+import type { Front } from './front';
 import { namely, type Rounds } from './rounds';
 
 interface BrokerInfo {
@@ -10,11 +12,12 @@ interface BrokerInfo {
 export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listBrokers' | 'setBrokerPermission'> {
   const { front } = rounds;
   const brokers = async (call: Call<'getCluster' | 'listBrokers'>) => {
-    const names = (await front.fleet.brokersNow()).map(({ name }) => name);
+    const heard = await lastHeartbeats(front);
+    const names = [...new Set([...heard.keys(), ...(front.here === undefined ? [] : [front.here])])].sort();
     const asked = { path: undefined as never, query: {} as never };
     const { answers, away } = await rounds.everybody(call, names, 'listBrokers', asked);
     const infos = [...answers.values()].flatMap((answer) => answer.json<{ brokers: BrokerInfo[] }>().brokers);
-    return { infos, unavailable: namely(away.keys()) };
+    return { infos: infos.map((info) => ({ ...info, ...heard.get(info.broker) })), unavailable: namely(away.keys()) };
   };
   return {
     async getCluster(call) {
@@ -34,4 +37,15 @@ export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listB
       return front.forward(call, name);
     },
   };
+}
+
+/** Of the brokers that live. While no NameServer answers a broker shows itself: that is when its operator looks. */
+async function lastHeartbeats({ fleet, here }: Front): Promise<Map<string, { lastHeartbeatTimestamp: number }>> {
+  try {
+    const live = await fleet.brokersNow();
+    return new Map(live.map(({ name, lastHeartbeatTimestamp }) => [name, { lastHeartbeatTimestamp }]));
+  } catch (error) {
+    if (here === undefined || !(error instanceof GantryError)) throw error;
+    return new Map();
+  }
 }

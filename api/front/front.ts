@@ -52,8 +52,9 @@ export class Front {
     this.#here = parts.here;
   }
 
-  isHere(broker: string): boolean {
-    return this.#here?.name === broker;
+  /** Name of the broker in this process. */
+  get here(): string | undefined {
+    return this.#here?.name;
   }
 
   /** Names of the brokers that live, in order. The one here is among them also before it is registered, and while it drains. */

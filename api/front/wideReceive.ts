@@ -111,7 +111,7 @@ export class WideReceive {
   /** The broker here does it by itself. With an attemptId a repetition gets them, perhaps at this moment. */
   #giveBackUnread(broker: string, part: () => Part): void {
     const { front } = this.#rounds;
-    if (this.#wanted.attemptId !== undefined || front.isHere(broker)) return;
+    if (this.#wanted.attemptId !== undefined || front.here === broker) return;
     ifUnread(this.#call, () => {
       const receiptHandles = part().messages.map(({ receiptHandle }) => receiptHandle);
       if (receiptHandles.length === 0) return;

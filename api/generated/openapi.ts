@@ -3691,6 +3691,13 @@ export interface components {
             journal: components["schemas"]["JournalPositions"];
             /** @description What went through since it started. */
             traffic: components["schemas"]["Traffic"];
+            /** @description What goes through per second, over a minute at most; absent in its first second. */
+            rates?: components["schemas"]["Rates"];
+            /**
+             * Format: int64
+             * @description When a NameServer heard it last, by the clock there, in milliseconds since 1970; absent while none answers.
+             */
+            lastHeartbeatTimestamp?: number;
             /**
              * Format: double
              * @description How full the disk with its data is, 0 to 1.
@@ -3761,6 +3768,29 @@ export interface components {
             bytesIn: number;
             /**
              * Format: int64
+             * @description Bytes of bodies handed out.
+             */
+            bytesOut: number;
+        };
+        /** @description Per second. */
+        Rates: {
+            /**
+             * Format: double
+             * @description Messages stored.
+             */
+            messagesIn: number;
+            /**
+             * Format: double
+             * @description Messages handed out.
+             */
+            messagesOut: number;
+            /**
+             * Format: double
+             * @description Bytes of stored bodies.
+             */
+            bytesIn: number;
+            /**
+             * Format: double
              * @description Bytes of bodies handed out.
              */
             bytesOut: number;
@@ -8429,6 +8459,13 @@ export interface operations {
                      *             "bytesIn": 47,
                      *             "bytesOut": 47
                      *           },
+                     *           "rates": {
+                     *             "messagesIn": 0.2,
+                     *             "messagesOut": 0.2,
+                     *             "bytesIn": 4.7,
+                     *             "bytesOut": 4.7
+                     *           },
+                     *           "lastHeartbeatTimestamp": 1767261600000,
                      *           "diskUsedRatio": 0.41,
                      *           "topics": 1,
                      *           "groups": 1,
@@ -8502,6 +8539,13 @@ export interface operations {
                      *             "bytesIn": 47,
                      *             "bytesOut": 47
                      *           },
+                     *           "rates": {
+                     *             "messagesIn": 0.2,
+                     *             "messagesOut": 0.2,
+                     *             "bytesIn": 4.7,
+                     *             "bytesOut": 4.7
+                     *           },
+                     *           "lastHeartbeatTimestamp": 1767261600000,
                      *           "diskUsedRatio": 0.41,
                      *           "topics": 1,
                      *           "groups": 1,

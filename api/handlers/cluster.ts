@@ -58,6 +58,8 @@ export const metaHandlers: HandlerTable<'getVersion'> = {
 function brokerView({ broker, brokerId, connections }: ClusterDeps) {
   const { rooms, state, journal } = broker;
   const lostRanges = journal.lostRanges;
+  const rates = broker.rates.perSecond();
+  broker.rates.note();
   return {
     cluster: broker.cluster,
     broker: broker.name,
@@ -71,6 +73,7 @@ function brokerView({ broker, brokerId, connections }: ClusterDeps) {
     startedTimestamp: broker.startedAt,
     journal: { head: state.marks.journalHead, end: journal.end, confirmed: journal.end, applied: state.applied },
     traffic: broker.traffic(),
+    ...(rates ? { rates } : {}),
     diskUsedRatio: rooms.retention.usedRatio,
     topics: state.topics.size,
     groups: state.groups.size,

@@ -39,6 +39,7 @@ import { Poller } from './poller';
 import { Positions } from './positions';
 import type { Queue } from './queue';
 import { QueueIndex } from './queueIndex';
+import { Rates, type Traffic } from './rates';
 import { Reader } from './reader';
 import { ReadGate } from './readGate';
 import { Retention, type DiskSpace, type RetentionOptions } from './retention';
@@ -97,6 +98,7 @@ export class Broker implements Service {
   readonly #parts: BrokerParts;
   readonly state: BrokerState;
   readonly lot: ParkingLot;
+  readonly rates: Rates;
   readonly startedAt: number;
   #flusher: Flusher | undefined;
   #rooms: Rooms | undefined;
@@ -115,6 +117,7 @@ export class Broker implements Service {
       total: parts.options.maxParkedPolls,
       perGroup: LIMITS.parkedPollsPerGroup,
     });
+    this.rates = new Rates(parts.clock, () => this.traffic());
     this.startedAt = parts.clock.now();
   }
 
@@ -131,7 +134,7 @@ export class Broker implements Service {
   }
 
   /** Messages and bytes since the process started, over all topics and groups. */
-  traffic(): { messagesIn: number; messagesOut: number; bytesIn: number; bytesOut: number } {
+  traffic(): Traffic {
     const total = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 };
     for (const { traffic } of this.state.topics.values()) {
       total.messagesIn += traffic.messagesIn;

@@ -26,6 +26,8 @@ export interface LiveBroker {
   readonly address: string | undefined;
   /** The part of ids by which its messages and transactions are told: 16 hexadecimal digits. */
   readonly idMark: string;
+  /** When a NameServer heard one of its members last, by that NameServer's wall clock. */
+  readonly lastHeartbeatTimestamp: number;
 }
 
 interface Kept<T> {

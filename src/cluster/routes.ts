@@ -135,7 +135,9 @@ function liveBrokers(heard: readonly Heard[]): LiveBroker[] {
   const brokers = [...groups].map(([name, group]) => {
     const members = [...group.values()];
     const { cluster, messageIdTag } = members[0]!;
-    return { name, cluster, address: masterOf(members)?.address, idMark: idMarkOf(messageIdTag) };
+    const lastHeartbeatTimestamp = Math.max(...members.map((member) => member.lastHeartbeatTimestamp));
+    const address = masterOf(members)?.address;
+    return { name, cluster, address, idMark: idMarkOf(messageIdTag), lastHeartbeatTimestamp };
   });
   return brokers.sort(byName);
 }

@@ -64,6 +64,7 @@ async function bench({ names = ['a'], page }: { names?: readonly string[]; page?
     cluster: 'c',
     address: `${name}:1`,
     idMark: name,
+    lastHeartbeatTimestamp: 0,
   }));
   const fleet = { brokersNow: (): Promise<readonly LiveBroker[]> => Promise.resolve(live) };
   const parts = { clock: own.clock, log: silentLog, name: 'b', fleet, peers, definitions: () => own.rooms.definitions };

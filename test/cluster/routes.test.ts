@@ -122,10 +122,11 @@ describe('the brokers', () => {
   const names = async (routes: Routes) => (await routes.brokers()).brokers.map(({ name }) => name);
 
   test('any of them tells who lives, where, and by which ids', async () => {
-    const { nameservers, routes } = await three();
+    const { clock, nameservers, routes } = await three();
+    const where = { address: '127.0.0.1:8080', idMark: '7F00000100001F90', lastHeartbeatTimestamp: clock.now() };
     expect(await routes.brokers()).toEqual({
       complete: true,
-      brokers: [{ name: 'broker-a', cluster: 'DefaultCluster', address: '127.0.0.1:8080', idMark: '7F00000100001F90' }],
+      brokers: [{ name: 'broker-a', cluster: 'DefaultCluster', ...where }],
     });
     nameservers[0]!.network = nameservers[1]!.network = 'DOWN';
     expect(await names(routes)).toEqual(['broker-a']);

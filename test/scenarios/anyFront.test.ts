@@ -4,6 +4,7 @@
  */
 import { FRONT_TAGS } from '../../api/gatewayNode';
 import type { OperationId } from '../../api/operation';
+import { VERSION } from '../../api/version';
 import { TestCluster } from '../support/cluster';
 import type { Reply, RequestParts, SuccessOf } from '../support/http';
 import { contract } from '../support/node';
@@ -272,6 +273,8 @@ test('operators see and change brokers from anywhere', async () => {
   for (const { body } of await everywhere('getCluster')) {
     expect(body.brokers.map(({ broker }) => broker)).toEqual(['a', 'b']);
     expect(body.nameservers).toHaveLength(2);
+    for (const { lastHeartbeatTimestamp, role, version } of body.brokers)
+      expect([lastHeartbeatTimestamp! > 0, role, version]).toEqual([true, 'MASTER', VERSION]);
   }
   await call('setBrokerPermission', { path: { broker: 'b' }, body: { permission: 'R' } });
   for (const { body } of await everywhere('listBrokers'))

@@ -109,6 +109,11 @@ test('a broker is drained, stopped and brought back under load', async () => {
   const consuming = [load.consume('ann'), load.consume('bob'), load.work()];
   await until('both brokers take messages', async () => (await takenBy('a')) > 20 && (await takenBy('b')) > 20);
 
+  await until('listBrokers says how much goes through per second', async () => {
+    const { body } = await cluster.client('gw1').call('listBrokers');
+    return body.brokers.every(({ rates }) => rates !== undefined && rates.messagesIn > 0 && rates.bytesOut > 0);
+  });
+
   const path = { broker: 'b' };
   const gateway = cluster.client('gw1');
   expect((await gateway.call('setBrokerPermission', { path, body: { permission: 'R' } })).status).toBe(200);

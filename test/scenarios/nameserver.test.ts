@@ -223,6 +223,9 @@ describe('a broker whose NameServers are all away', () => {
       checks: expect.arrayContaining([expect.objectContaining({ name: 'registration', ok: false })]),
     });
     expect((await broker.call('sendMessages', { path: { topic: 'orders' }, body: { body: 'a' } })).status).toBe(200);
+    const { body } = await broker.call('getCluster');
+    expect(body).toMatchObject({ brokers: [{ broker: 'broker-c' }], nameservers: [{ reachable: false }] });
+    expect(body.brokers[0]!.lastHeartbeatTimestamp).toBeUndefined();
     // Nobody can tell whether another broker has such a topic.
     const refused = await broker.call('createTopic', { body: { name: 'meanwhile' } });
     expect([refused.status, refused.problem.code]).toEqual([503, 'SERVICE_NOT_AVAILABLE']);
