@@ -2,6 +2,7 @@
  * A SQL filter as a tree, and the tree as text again. Chains of AND and OR are one node each, however long: nesting
  * comes from parentheses and NOT alone, which the parser counts.
  */
+import { isPlainName } from './sqlLexer';
 import { printNumber, type SqlNumber } from './sqlNumber';
 
 export type OrderOperator = '<' | '<=' | '>' | '>=';
@@ -42,6 +43,13 @@ export type SqlCondition =
       readonly not: boolean;
       readonly property: SqlProperty;
       readonly text: string;
+    }
+  | {
+      readonly kind: 'like';
+      readonly not: boolean;
+      readonly property: SqlProperty;
+      readonly pattern: string;
+      readonly escape: string | undefined;
     };
 
 export type SqlNode = SqlProperty | SqlLiteral | SqlCondition;
@@ -66,6 +74,7 @@ const BOND: Readonly<Record<SqlNode['kind'], number>> = {
   in: COMPARISON,
   null: COMPARISON,
   search: COMPARISON,
+  like: COMPARISON,
   property: VALUE,
   text: VALUE,
   number: VALUE,
@@ -77,7 +86,7 @@ export function printSql(node: SqlNode): string {
   const maybeNot = 'not' in node && node.not ? 'NOT ' : '';
   switch (node.kind) {
     case 'property':
-      return node.name;
+      return isPlainName(node.name) ? node.name : `\`${node.name.replaceAll('`', '``')}\``;
     case 'text':
       return quoted(node.value);
     case 'number':
@@ -97,11 +106,15 @@ export function printSql(node: SqlNode): string {
     case 'between':
       return `${value(node.value)} ${maybeNot}BETWEEN ${value(node.low)} AND ${value(node.high)}`;
     case 'in':
-      return `${node.property.name} ${maybeNot}IN (${node.texts.map(quoted).join(', ')})`;
+      return `${value(node.property)} ${maybeNot}IN (${node.texts.map(quoted).join(', ')})`;
     case 'null':
       return `${value(node.value)} IS ${maybeNot}NULL`;
     case 'search':
-      return `${node.property.name} ${maybeNot}${node.operator} ${quoted(node.text)}`;
+      return `${value(node.property)} ${maybeNot}${node.operator} ${quoted(node.text)}`;
+    case 'like': {
+      const escape = node.escape === undefined ? '' : ` ESCAPE ${quoted(node.escape)}`;
+      return `${value(node.property)} ${maybeNot}LIKE ${quoted(node.pattern)}${escape}`;
+    }
   }
 }
 

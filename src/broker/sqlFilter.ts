@@ -9,6 +9,7 @@
  *   < <= > >= BETWEEN  numbers only; two properties are both read as numbers
  *   IN               texts only
  *   CONTAINS …       case counts; an empty text is found in nothing, and its NOT form is not true either
+ *   LIKE             sqlLike.ts; RocketMQ has none
  * **A property that should be a number and is none ends the evaluation: the message is not taken**, whatever stands to the
  * right of it, and NOT does not turn it round. What AND or OR have decided further left stands. RocketMQ fails there, too.
  *
@@ -21,6 +22,7 @@
  *   NOT              looser than comparisons (sqlParser.ts)
  */
 import { printSql, type OrderOperator, type SearchOperator, type SqlCondition, type SqlNode } from './sqlExpression';
+import { isLike, parseLike } from './sqlLike';
 import { readNumber, sameNumber, type SqlNumber } from './sqlNumber';
 import { parseSqlCondition } from './sqlParser';
 
@@ -85,6 +87,8 @@ function compile(node: SqlCondition): Condition {
       return maybeNegated(node.not, isNull(operand(node.value)));
     case 'search':
       return search(node.operator, node.not, operand(node.property), node.text);
+    case 'like':
+      return maybeNegated(node.not, like(operand(node.property), node.pattern, node.escape));
   }
 }
 
@@ -196,6 +200,14 @@ function search(operator: SearchOperator, not: boolean, value: Operand, part: st
     const text = value(message);
     if (typeof text !== 'string') return null;
     return part !== '' && found(text, part) !== not;
+  };
+}
+
+function like(value: Operand, pattern: string, escape: string | undefined): Condition {
+  const pieces = parseLike(pattern, escape)!;
+  return (message) => {
+    const text = value(message);
+    return typeof text === 'string' ? isLike(text, pieces) : null;
   };
 }
 

@@ -2,9 +2,10 @@
  * The words of a SQL filter, one at a time, read character by character from left to right and never looked at twice.
  *
  * As in RocketMQ: blanks, tabs, line ends and form feeds separate words, and so do comments (`-- to the end of the
- * line`, `/ * … * /`). A name begins with an ASCII letter, `_` or `$` and goes on with these and digits, so that
- * properties with other characters in their names cannot be asked for. Names keep their case, keywords have none.
- * Text stands in single quotes, and `''` in it is one quote.
+ * line`, `/ * … * /`). A name begins with an ASCII letter, `_` or `$` and goes on with these and digits. Names keep their
+ * case, keywords have none. Text stands in single quotes, and `''` in it is one quote.
+ * Other than in RocketMQ, a name of any characters, or one that is a keyword, stands in double quotes (as in SQL) or in
+ * backticks; a doubled one is one of them.
  */
 import { isDigit, longLiteral, numberAt, type SqlNumber } from './sqlNumber';
 import { sqlRefusal } from './sqlRefusal';
@@ -33,7 +34,6 @@ export type SqlSymbol = (typeof SYMBOLS)[number];
 /** What people write from other languages, and what it is called here. */
 const FOREIGN: Readonly<Record<string, string>> = {
   '!': "'<>' or NOT, there is no '!'",
-  '"': "text between single quotes, there is no '\"'",
   '&': "AND, there is no '&'",
   '|': "OR, there is no '|'",
   ';': "the end, there is no ';'",
@@ -41,7 +41,8 @@ const FOREIGN: Readonly<Record<string, string>> = {
 
 export type Token = (
   | { readonly kind: Keyword | SqlSymbol | 'end' }
-  | { readonly kind: 'name'; readonly name: string }
+  /** `quote` is the character that it stands in. */
+  | { readonly kind: 'name'; readonly name: string; readonly quote?: '"' | '`' }
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'number'; readonly number: SqlNumber }
 ) & {
@@ -65,7 +66,9 @@ export class SqlLexer {
     const text = this.#text;
     if (at === text.length) return { kind: 'end', at, end: at };
     if (beginsName(text.charCodeAt(at))) return this.#word(at);
-    if (text[at] === "'") return this.#quoted(at);
+    const quote = text[at]!;
+    if (quote === "'") return { kind: 'text', text: this.#quoted(at, quote), at, end: this.#at };
+    if (quote === '"' || quote === '`') return this.#quotedName(at, quote);
     const shape = numberAt(text, at);
     if (shape) return this.#number(at, shape.end, shape.whole);
     const symbol = SYMBOLS.find((candidate) => text.startsWith(candidate, at));
@@ -99,19 +102,26 @@ export class SqlLexer {
     return keyword === undefined ? { kind: 'name', name, at, end } : { kind: keyword, at, end };
   }
 
-  #quoted(at: number): Token {
+  #quotedName(at: number, quote: '"' | '`'): Token {
+    const name = this.#quoted(at, quote);
+    if (name === '') throw sqlRefusal(this.#text, at, 'expected the name of a property between these quotes');
+    return { kind: 'name', name, quote, at, end: this.#at };
+  }
+
+  /** Text from the quote at `at` to the next one that is not doubled. */
+  #quoted(at: number, quote: string): string {
     const source = this.#text;
     let text = '';
     for (let from = at + 1; ;) {
-      const quote = source.indexOf("'", from);
-      if (quote < 0) throw sqlRefusal(source, at, 'expected a closing quote somewhere behind this one');
-      text += source.slice(from, quote);
-      if (source[quote + 1] !== "'") {
-        this.#at = quote + 1;
-        return { kind: 'text', text, at, end: this.#at };
+      const found = source.indexOf(quote, from);
+      if (found < 0) throw sqlRefusal(source, at, 'expected a closing quote somewhere behind this one');
+      text += source.slice(from, found);
+      if (source[found + 1] !== quote) {
+        this.#at = found + 1;
+        return text;
       }
-      text += "'";
-      from = quote + 2;
+      text += quote;
+      from = found + 2;
     }
   }
 
@@ -159,6 +169,13 @@ function significant(image: string): boolean {
     if (character >= '1' && character <= '9') return true;
   }
   return false;
+}
+
+/** Whether a name may stand without quotes. */
+export function isPlainName(name: string): boolean {
+  if (!beginsName(name.charCodeAt(0)) || KEYWORD.has(name.toUpperCase())) return false;
+  for (let i = 1; i < name.length; i++) if (!continuesName(name.charCodeAt(i))) return false;
+  return true;
 }
 
 const isBlank = (code: number): boolean => code === 0x20 || code === 0x09 || code === 0x0c || isLineEnd(code);

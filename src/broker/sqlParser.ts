@@ -9,6 +9,7 @@
  *                       | [NOT] BETWEEN value AND value
  *                       | [NOT] IN ( text { , text } )
  *                       | [NOT] ( CONTAINS | STARTSWITH | ENDSWITH ) text
+ *                       | [NOT] LIKE text [ ESCAPE text ]
  *                       | IS [NOT] NULL ]
  *   value       = ( + | - ) value | property | text | number | TRUE | FALSE | NULL | ( condition )
  *
@@ -23,10 +24,14 @@
  *   - a property alone: false there, whatever it holds
  *   - a sign before anything but a number: NULL there, for every message
  *   - = and <> between literals of different kinds
- *   - anything but a property before CONTAINS, STARTSWITH and ENDSWITH
+ *   - anything but a property before CONTAINS, STARTSWITH, ENDSWITH and LIKE
  *   - NOT BETWEEN two numbers of which the first is the larger
  *   - one comparison as a side of another without parentheses: `a = b = c`
+ *   - a name in double quotes behind = and <>: a text is meant (backticks are for a property there)
  *   - words behind the end, which RocketMQ ignores, and leading zeros with them: `a = 007` is `a = 0` there
+ *
+ * LIKE and ESCAPE are not RocketMQ's. They are no keywords: where an operator stands no name can, so a property called
+ * `like` needs no quotes.
  *
  * The one thing that is read differently: NOT is looser than a comparison, as in SQL. RocketMQ's is tighter, so that
  * `NOT a = 5` is never true there, and `NOT a IS NULL` is true when a is missing. With parentheses both agree.
@@ -42,6 +47,7 @@ import {
   type SqlProperty,
 } from './sqlExpression';
 import { excerpt, SqlLexer, type Keyword, type SqlSymbol, type Token } from './sqlLexer';
+import { parseLike } from './sqlLike';
 import { negate, printNumber } from './sqlNumber';
 import { characters, sqlRefusal } from './sqlRefusal';
 
@@ -111,7 +117,7 @@ class SqlParser {
       case '=':
       case '<>':
         this.#advance();
-        return this.#term(left, this.#equal(left, kind === '<>', this.#value()));
+        return this.#term(left, this.#equal(left, kind === '<>', this.#compared()));
       case '<':
       case '<=':
       case '>':
@@ -134,7 +140,7 @@ class SqlParser {
       case 'ENDSWITH':
         return this.#term(left, this.#named(left, false, at));
       default:
-        return left;
+        return this.#isWord('LIKE') ? this.#term(left, this.#like(left, false)) : left;
     }
   }
 
@@ -154,7 +160,8 @@ class SqlParser {
         this.#advance();
         return this.#search(left, not, kind);
       default:
-        throw this.#refusal(at, `expected IN, BETWEEN, CONTAINS, STARTSWITH or ENDSWITH, found ${this.#found()}`);
+        if (this.#isWord('LIKE')) return this.#like(left, not);
+        throw this.#refusal(at, `expected IN, BETWEEN, LIKE, CONTAINS, STARTSWITH or ENDSWITH, found ${this.#found()}`);
     }
   }
 
@@ -170,6 +177,14 @@ class SqlParser {
       throw this.#refusal(right.at, `expected ${wanted} or a property to compare ${wanted} with, found ${found}`);
     }
     return { kind: 'equal', not, left: left.node, right: right.node };
+  }
+
+  /** Behind = and <> many take double quotes for those of a text: read as a name, it would silently never match. */
+  #compared(): Placed {
+    if (this.#token.kind === 'name' && this.#token.quote === '"') {
+      throw this.#unexpected('text between single quotes (or a property in backticks)');
+    }
+    return this.#value();
   }
 
   #order(left: Placed, operator: OrderOperator, right: Placed): SqlCondition {
@@ -205,6 +220,33 @@ class SqlParser {
 
   #search(left: Placed, not: boolean, operator: SearchOperator): SqlCondition {
     return { kind: 'search', operator, not, property: this.#property(left, operator), text: this.#text() };
+  }
+
+  #like(left: Placed, not: boolean): SqlCondition {
+    this.#advance();
+    const property = this.#property(left, 'LIKE');
+    const { at } = this.#token;
+    const pattern = this.#text();
+    const escape = this.#escape();
+    if (parseLike(pattern, escape) === undefined) {
+      throw this.#refusal(at, `expected %, _ or ${escape} behind each ${escape} of the pattern`);
+    }
+    return { kind: 'like', not, property, pattern, escape };
+  }
+
+  #escape(): string | undefined {
+    if (!this.#isWord('ESCAPE')) return undefined;
+    this.#advance();
+    const { at } = this.#token;
+    const escape = this.#text();
+    if (characters(escape) !== 1) throw this.#refusal(at, `expected one character, found ${excerpt(escape)}`);
+    return escape;
+  }
+
+  /** Whether a name without quotes stands here that means an operator. */
+  #isWord(word: 'LIKE' | 'ESCAPE'): boolean {
+    const token = this.#token;
+    return token.kind === 'name' && token.quote === undefined && token.name.toUpperCase() === word;
   }
 
   #value(): Placed {

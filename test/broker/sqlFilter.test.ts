@@ -41,6 +41,13 @@ const MESSAGE: FilteredAttributes = {
     $money: '2',
     a1$_: '3',
     tags: 'lower',
+    'a/b': '1',
+    'user-id': '7',
+    'back`tick "quote"': 'q',
+    and: 'a keyword',
+    like: 'liked',
+    list: ',c1,c2,',
+    percent: '100%_!',
     TAGS: 'a property, never seen',
     KEYS: 'nor this one',
   },
@@ -343,6 +350,69 @@ describe.each<[chapter: string, taken: string[], left: string[]]>([
     ],
   ],
   [
+    'LIKE, which RocketMQ lacks',
+    [
+      "list LIKE '%,c2,%'",
+      "text LIKE 'hello%'",
+      "text LIKE '%world'",
+      "text LIKE 'h%o%w%d'",
+      "text LIKE 'hello_world'",
+      "text LIKE '___________'",
+      "text LIKE '%_'",
+      "text LIKE '%o_w%'",
+      "text LIKE 'hello world'",
+      "text LIKE '%'",
+      "empty LIKE '%'",
+      "empty LIKE ''",
+      "text like '%%w%%'",
+      "text NOT LIKE 'HELLO%'",
+      "text NOT LIKE 'hello'",
+      "city LIKE 'Z_rich _'",
+      "percent LIKE '100!%!_!!' ESCAPE '!'",
+      "percent LIKE '%😀%😀_%' escape '😀'",
+      "quote LIKE 'it''s'",
+      "like LIKE 'liked'",
+      "TAGS LIKE 's%'",
+      "n LIKE '5'",
+      "`a/b` LIKE '_'",
+    ],
+    [
+      "text LIKE 'Hello%'",
+      "text LIKE 'hello'",
+      "text LIKE 'hello world_'",
+      "text LIKE '%hello'",
+      "text LIKE 'hello%hello world'",
+      "text LIKE 'h%l%lo%l%l%d'",
+      "text LIKE ''",
+      "text NOT LIKE '%'",
+      "text NOT LIKE 'h%d'",
+      "percent LIKE '100!%' ESCAPE '!'",
+      "city LIKE 'Z_rich __'",
+      "missing LIKE '%'",
+      "missing NOT LIKE 'x'",
+      "NOT (missing LIKE 'x')",
+    ],
+  ],
+  [
+    'names in quotes, which RocketMQ lacks',
+    [
+      '"a/b" = 1',
+      '"user-id" = 7',
+      '`user-id` = 7',
+      "'7' = `user-id`",
+      '`a/b` < `user-id`',
+      '"n" = 5',
+      '"back`tick ""quote""" = \'q\'',
+      '`back``tick "quote"` = \'q\'',
+      "`and` = 'a keyword'",
+      '"like" = \'liked\'',
+      "`TAGS` = 'sale'",
+      '"not there" IS NULL',
+      "`user-id` IN ('7', '8')",
+    ],
+    ['"User-id" = 7', '"not there" = 1', "`AND` = 'a keyword'"],
+  ],
+  [
     'TAGS and KEYS',
     ["TAGS = 'sale'", "KEYS = 'order-7 k2'", "tags = 'lower'", "TAGS <> 'a property, never seen'"],
     ["TAGS = 'SALE'", "KEYS = 'order-7'", "Tags = 'sale'", "keys = 'order-7 k2'"],
@@ -512,7 +582,7 @@ function refusal(expression: string): string {
 }
 
 describe('refused, with the place and what was expected', () => {
-  const NAMED = 'IN, BETWEEN, CONTAINS, STARTSWITH or ENDSWITH';
+  const NAMED = 'IN, BETWEEN, LIKE, CONTAINS, STARTSWITH or ENDSWITH';
   test.each<[expression: string, character: number, what: string]>([
     ['', 1, 'expected a property or a value, found the end'],
     ['  \n', 4, 'expected a property or a value, found the end'],
@@ -523,9 +593,15 @@ describe('refused, with the place and what was expected', () => {
     ["a = 1 AND 'x'", 11, 'expected a condition: a text alone is neither true nor false'],
     ['5 OR a = 1', 1, 'expected a condition: a number alone is neither true nor false'],
     ['NOT a', 5, 'expected a condition: a property alone is neither true nor false, for example a = TRUE'],
-    ["a LIKE 'x%'", 3, 'expected an operator, found "LIKE"'],
+    ['a LIKE b', 8, 'expected text between single quotes, found "b"'],
+    ["'a' LIKE 'a'", 1, 'expected a property before LIKE'],
+    ["a LIKE 'x' ESCAPE 'ab'", 19, 'expected one character, found "ab"'],
+    ["a LIKE 'x' ESCAPE ''", 19, 'expected one character, found ""'],
+    ["a LIKE 'x!' ESCAPE '!'", 8, 'expected %, _ or ! behind each ! of the pattern'],
+    ["a LIKE '!x' ESCAPE '!'", 8, 'expected %, _ or ! behind each ! of the pattern'],
+    ["a LIKE 'x' ESCAPED '!'", 12, 'expected AND, OR or the end, found "ESCAPED"'],
+    ["a `LIKE` 'x'", 3, 'expected an operator, found "`LIKE`"'],
     ['a + 1 = 2', 3, 'expected an operator, found "+"'],
-    ["NOT b LIKE 'x'", 7, 'expected an operator, found "LIKE"'],
     ['lower(a) = 1', 6, 'expected an operator, found "("'],
     ['a = 1 AND', 10, 'expected a property or a value, found the end'],
     ['AND a = 1', 1, 'expected a property or a value, found "AND"'],
@@ -592,7 +668,12 @@ describe('refused, with the place and what was expected', () => {
     // values
     ["a = 'x", 5, 'expected a closing quote somewhere behind this one'],
     ["a = 'x''", 5, 'expected a closing quote somewhere behind this one'],
-    ['a = "x"', 5, 'expected text between single quotes, there is no \'"\', found "\\""'],
+    ['a = "x"', 5, 'expected text between single quotes (or a property in backticks), found "\\"x\\""'],
+    ['a <> "x y"', 6, 'expected text between single quotes (or a property in backticks), found "\\"x y\\""'],
+    ['a IN ("x")', 7, 'expected text between single quotes, found "\\"x\\""'],
+    ['"a = 1', 1, 'expected a closing quote somewhere behind this one'],
+    ['`a = 1', 1, 'expected a closing quote somewhere behind this one'],
+    ['"" = 1', 1, 'expected the name of a property between these quotes'],
     ['a = 1 /* b', 7, "expected '*/' somewhere behind this comment's beginning"],
     ['a = 007', 5, 'expected a whole number without leading zeros, found "007"'],
     ['a = 9223372036854775808', 5, 'expected a whole number up to 9223372036854775807, found "9223372036854775808"'],
@@ -659,6 +740,17 @@ describe('bounds', () => {
       `character ${7 * LIMITS.filterTerms + 1}: expected the end: an expression has at most ${LIMITS.filterTerms} comparisons`,
     );
     expect(takes(`a IN (${Array(1000).fill("'x'").join()})`, { properties: { a: 'x' } })).toBe(true);
+  });
+
+  test('a pattern of LIKE that fails late does not take long', () => {
+    const pattern = '%a_a'.repeat(500) + 'b';
+    const start = process.cpuUsage();
+    for (let i = 0; i < 10; i++) {
+      expect(takes(`a LIKE '${pattern}'`, { properties: { a: 'a'.repeat(LIMITS.messagePropertiesBytes) } })).toBe(
+        false,
+      );
+    }
+    expect(process.cpuUsage(start).user).toBeLessThan(10_000_000);
   });
 
   // Each took under 2 ms; what is quadratic or worse in 4,096 characters takes seconds for a hundred.
@@ -750,7 +842,7 @@ describe('the canonical form', () => {
 });
 
 /** Trees as the parser makes them: no chain right inside a chain of its own kind, literals beside their kind. */
-const NAMES = ['a', 'b', 'c', '_x', '$y', 'TAGS', 'KEYS', '__proto__', 'constructor'];
+const NAMES = ['a', 'b', 'c', '_x', '$y', 'TAGS', 'KEYS', '__proto__', 'constructor', 'user-id', 'like'];
 const NUMBERS = [0, 1, 2, 5, -1, -3, 2.5, 0.001, 1e-9, 1e16, -1e30, 2 ** 53, 9007199254740993n, -9007199254740993n];
 const TEXTS = [
   '',
@@ -791,6 +883,15 @@ const aboutTexts = fc.oneof(
     not,
     property: anyProperty,
     text: anyText,
+  }),
+  fc.record({
+    kind: fc.constant('like' as const),
+    not,
+    property: anyProperty,
+    pattern: fc
+      .array(fc.constantFrom('%', '_', '!%', '!_', '!!', 'x', ' ', '5', '😀', "'"))
+      .map((parts) => parts.join('')),
+    escape: fc.constant('!'),
   }),
 );
 const aboutNumbers = fc.oneof(
@@ -929,6 +1030,10 @@ function naive(node: SqlNode, message: FilteredAttributes): string | number | bi
         const at = { CONTAINS: text.indexOf(part), STARTSWITH: 0, ENDSWITH: text.length - part.length }[node.operator];
         return (at >= 0 && text.slice(at, at + part.length) === part) !== node.not;
       });
+    }
+    case 'like': {
+      const pattern = node.pattern.replace(/!?[^]/gu, (unit) => ({ '%': '.*', _: '.' })[unit] ?? [...unit].at(-1)!);
+      return found(node.property, (text) => new RegExp(`^${pattern}$`, 'su').test(text) !== node.not);
     }
   }
 }
