@@ -2666,7 +2666,8 @@ export interface components {
              *     SQL92: a condition such as `region = 'eu' AND total >= 100` over properties, over `TAGS` (the tag) and
              *     `KEYS` (the keys, joined by a blank). Operators: `= <> < <= > >=`, `[NOT] BETWEEN 1 AND 5`,
              *     `[NOT] IN ('a', 'b')`, `IS [NOT] NULL`, `[NOT] CONTAINS 'a'`, `[NOT] STARTSWITH 'a'`,
-             *     `[NOT] ENDSWITH 'a'`, `AND`, `OR`, `NOT`, parentheses. Values: texts in single quotes (`''` is a quote),
+             *     `[NOT] ENDSWITH 'a'`, `[NOT] LIKE 'a%'` (with `ESCAPE '!'`), `AND`, `OR`, `NOT`, parentheses. A name with
+             *     other characters than letters, digits, `_` and `$` stands in double quotes or backticks. Values: texts in single quotes (`''` is a quote),
              *     numbers, TRUE, FALSE. Beside a number a property is read as a number. A property that a message lacks is
              *     NULL, what is compared with it is neither true nor false, and only what is true is taken. A property that
              *     has to be a number and is none ends it: the message is not taken. What cannot be read is 400
