@@ -10,13 +10,14 @@ import { DELAY_LEVELS_MS } from '../src/broker/delayLevels';
 import { bodyBytes, type OutgoingMessage } from '../src/broker/message';
 import type { Operation } from './contract';
 import { isMeantEmpty } from './emptyBody';
+import { fieldsOfItems, fieldsOfObject, type FieldTexts } from './exactJson';
 import { decodeUtf8, parseJson } from './jsonText';
 import { isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
 import { attributeFault, type FieldFault } from './messageAttributes';
 import type { Call } from './operation';
 import { isReservedProperty } from './reservedProperties';
 import type { Schema } from './schema';
-import { below, SchemaCheck } from './schemaCheck';
+import { SchemaCheck } from './schemaCheck';
 
 /** The query parameters that describe a message sent as it is. */
 export interface RawMessageQuery {
@@ -55,7 +56,7 @@ interface Place {
 }
 
 /** Instead of its place among the messages: the request has one, under the name `message`. */
-export const ALONE = -1;
+const ALONE = -1;
 
 const place = (index: number, line = 0): Place => ({
   pointer: index === ALONE ? '/message' : `/messages/${index}`,
@@ -107,7 +108,8 @@ export class MessageReader {
   #readJson(bytes: Buffer, query: RawMessageQuery): OutgoingMessage[] {
     refuseRawQuery(query);
     if (bytes.length === 0) throw bodyEmpty('', 'The request has no body: send {"body":"…"} or {"messages":[…]}.');
-    const value = parseJson(decodeUtf8(bytes));
+    const text = decodeUtf8(bytes);
+    const value = parseJson(text);
     const alone = typeof value === 'object' && value !== null && !Array.isArray(value) && !('messages' in value);
     const batch = (alone ? { messages: [value] } : value) as { messages: WireMessage[] };
     const given = (batch as { messages?: unknown } | null)?.messages;
@@ -116,8 +118,12 @@ export class MessageReader {
     const { messages } = batch;
     const outgoing: OutgoingMessage[] = new Array(messages.length) as OutgoingMessage[];
     let total = 0;
+    let texts: readonly FieldTexts[] | undefined;
     for (let i = 0; i < messages.length; i += 1) {
-      const message = fromWire(messages[i]!, i, 0);
+      const wire = messages[i]!;
+      if (wire.bodyJson !== undefined)
+        texts ??= alone ? [fieldsOfObject(text, BODY_JSON)] : fieldsOfItems(text, 'messages', BODY_JSON);
+      const message = fromWire(wire, i, 0, texts?.[i]?.['bodyJson']);
       total += bodyBytes(message.body);
       outgoing[i] = message;
     }
@@ -148,7 +154,7 @@ export class MessageReader {
           prefix,
         );
       }
-      const message = fromWire(value as WireMessage, index, line);
+      const message = fromWire(value as WireMessage, index, line, bodyJsonOf(value as WireMessage, part));
       total += bodyBytes(message.body);
       outgoing.push(message);
     }
@@ -158,17 +164,31 @@ export class MessageReader {
   }
 }
 
+const BODY_JSON = ['bodyJson'];
+
+/** The message of a prepareTransaction. `bytes`: the whole body of the request, of which it is the field `message`. */
+export function readPrepared(wire: WireMessage, bytes: Buffer): OutgoingMessage {
+  if (wire.bodyJson === undefined) return fromWire(wire, ALONE, 0);
+  const { message } = fieldsOfObject(decodeUtf8(bytes), ['message']);
+  return fromWire(wire, ALONE, 0, bodyJsonOf(wire, message!));
+}
+
+/** The text of a message's bodyJson, cut out of the message's own text; undefined where it has none. */
+const bodyJsonOf = (wire: WireMessage, text: string): string | undefined =>
+  wire.bodyJson === undefined ? undefined : fieldsOfObject(text, BODY_JSON)['bodyJson'];
+
 /**
  * One message of a JSON request, checked for what its schema cannot say. `index` is its place among the messages, or
- * ALONE; `line` its line in NDJSON, 0 = not NDJSON.
+ * ALONE; `line` its line in NDJSON, 0 = not NDJSON; `bodyJson` the text of that field, which is stored as it was written:
+ * JavaScript's numbers and objects cannot hold every JSON value without a change.
  */
-export function fromWire(wire: WireMessage, index: number, line: number): OutgoingMessage {
+export function fromWire(wire: WireMessage, index: number, line: number, bodyJson = ''): OutgoingMessage {
   const { tag, keys, properties, messageGroup } = wire;
   const json = wire.bodyJson !== undefined;
   if (json === (wire.body !== undefined)) throw bodyChoice(wire, place(index, line));
   const text = wire.bodyEncoding === undefined || wire.bodyEncoding === 'TEXT';
   const body = json
-    ? jsonBody(wire, place(index, line))
+    ? jsonBody(wire, bodyJson, place(index, line))
     : text
       ? wire.body!
       : base64Body(wire.body!, place(index, line));
@@ -225,35 +245,13 @@ function delayFault({ delayMs, deliverAt, delayLevel, messageGroup }: Delay): Fi
   return { field: `/${fields[0]}`, detail: 'does not go with messageGroup: later messages would overtake this one' };
 }
 
-function jsonBody({ bodyJson, contentType, bodyEncoding }: WireMessage, at: Place): string {
+function jsonBody({ contentType, bodyEncoding }: WireMessage, text: string, at: Place): string {
   if (bodyEncoding !== undefined) throw refused(at, { field: '/bodyEncoding', detail: 'does not go with bodyJson' });
   if (contentType !== undefined && contentType !== 'application/json') {
     throw refused(at, { field: '/contentType', detail: 'is application/json where bodyJson is given' });
   }
-  const inexact = inexactNumber(bodyJson, '/bodyJson');
-  if (inexact)
-    throw refused(at, {
-      field: inexact,
-      detail: 'a number this large would be changed: send it as a string, or use body',
-    });
-  return JSON.stringify(bodyJson);
+  return text;
 }
-
-/** Where a number stands that JavaScript cannot hold as it was written; undefined when there is none. */
-function inexactNumber(value: unknown, pointer: string): string | undefined {
-  if (typeof value === 'number') return isExact(value) ? undefined : pointer;
-  if (typeof value !== 'object' || value === null) return undefined;
-  for (const key in value) {
-    const part = (value as Record<string, unknown>)[key];
-    if (typeof part === 'number' ? isExact(part) : typeof part !== 'object') continue;
-    const found = inexactNumber(part, below(pointer, key));
-    if (found !== undefined) return found;
-  }
-  return undefined;
-}
-
-const isExact = (value: number): boolean =>
-  Number.isInteger(value) ? Number.isSafeInteger(value) : Number.isFinite(value);
 
 /** Strict: alphabet, padding and unused bits as RFC 4648 writes them, nothing else. */
 function base64Body(text: string, at: Place): Buffer {

@@ -1985,7 +1985,7 @@ export interface components {
         OutgoingMessage: {
             /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. Empty only beside the property `gantry-kafka-value`, whose value `null` or `empty` says that it is meant. */
             body?: string;
-            /** @description The body as any JSON value; it is stored as JSON text with contentType application/json and comes out as a `body` string. */
+            /** @description The body as any JSON value; its text is stored as it was sent (numbers, order and doubling of names, escapes, blanks) with contentType application/json and comes out as a `body` string. */
             bodyJson?: unknown;
             /**
              * @description How `body` is written: TEXT (the default) is stored as UTF-8, BASE64 is decoded to bytes.
@@ -2089,7 +2089,7 @@ export interface components {
         TransactionalMessage: {
             /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. Empty only beside the property `gantry-kafka-value`, whose value `null` or `empty` says that it is meant. */
             body?: string;
-            /** @description The body as any JSON value; it is stored as JSON text with contentType application/json and comes out as a `body` string. */
+            /** @description The body as any JSON value; its text is stored as it was sent (numbers, order and doubling of names, escapes, blanks) with contentType application/json and comes out as a `body` string. */
             bodyJson?: unknown;
             /**
              * @description How `body` is written: TEXT (the default) is stored as UTF-8, BASE64 is decoded to bytes.

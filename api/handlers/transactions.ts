@@ -11,7 +11,7 @@ import type { Fleet } from '../../src/cluster/fleet';
 import type { Spread, Told } from '../../src/cluster/spread';
 import { bulkAnswer, failed } from '../bulk';
 import { etagOf, preconditionOf } from '../etag';
-import { fromWire, ALONE } from '../messageBodies';
+import { readPrepared } from '../messageBodies';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
@@ -41,9 +41,9 @@ export interface TransactionDeps {
 export function transactionHandlers(deps: TransactionDeps): HandlerTable<TransactionOperations> {
   const { broker, chance } = deps;
   return {
-    async prepareTransaction({ path, body, headers }) {
+    async prepareTransaction({ path, body, bodyBytes, headers }) {
       const { producerGroup, checkAfterMs } = body;
-      const request = { producerGroup, checkAfterMs, message: fromWire(body.message, ALONE, 0) };
+      const request = { producerGroup, checkAfterMs, message: readPrepared(body.message, bodyBytes) };
       const { transactions } = broker.rooms;
       const { replayed, ...prepared } = await transactions.prepare(
         nameOf(path.topic),

@@ -448,6 +448,11 @@ describe('rules 11 and 12: bodies', () => {
     ['JSON', json({ bodyJson: { a: [1, null, 'ä'] } }), ['{"a":[1,null,"ä"]}', undefined, 'application/json']],
     ['JSON that is null', json({ bodyJson: null }), ['null', undefined, 'application/json']],
     ['JSON that is false', json({ bodyJson: false }), ['false', undefined, 'application/json']],
+    [
+      'JSON with numbers and names that JavaScript would write otherwise',
+      raw('{"bodyJson":{"b":0.0,"1":1e-400,"b":12345678901234567890}}', 'application/json'),
+      ['{"b":0.0,"1":1e-400,"b":12345678901234567890}', undefined, 'application/json'],
+    ],
     ['bytes', json({ body: DEAD, bodyEncoding: 'BASE64' }), [DEAD, BASE64]],
     ['bytes that are text stay bytes', json({ body: 'YQ==', bodyEncoding: 'BASE64' }), ['YQ==', BASE64]],
     ['raw text', raw('ä 1', 'text/plain'), ['ä 1', undefined, 'text/plain']],

@@ -97,6 +97,19 @@ describe('a half message', () => {
     expect(await bank.view(transactionId)).toMatchObject({ state: 'PREPARED', message: { body: '100 from A to B' } });
   });
 
+  test('holds the text of its bodyJson as it was sent', async () => {
+    const bank = await Bank.open();
+    const json = '{"amount":100.10,"n":12345678901234567890,"1":1e-400,"amount":0.0}';
+    const prepared = await site.client.call('prepareTransaction', {
+      path: { topic: bank.topic },
+      contentType: 'application/json',
+      bytes: `{"producerGroup":"${bank.group}","message":{"tag":"t","bodyJson":${json}}}`,
+    });
+    expect(prepared.status).toBe(201);
+    await bank.commit(prepared.body.transactionId);
+    expect(await bank.seen()).toEqual([json]);
+  });
+
   test('that is committed appears at its queue’s end, once, with the times of preparation and commit', async () => {
     const bank = await Bank.open(undefined, site.client, 'MIXED');
     const { transactionId, messageId, preparedTimestamp } = await bank.prepare('transfer');

@@ -1,47 +1,51 @@
 /** The text of single values inside of a JSON document, as it was written. Only for text that JSON.parse has accepted. */
-import { endOfString } from '../jsonText';
+import { endOfString } from './jsonText';
 
-/** The texts of a record's key and value, where it has them. */
-export interface RecordTexts {
-  key?: string;
-  value?: string;
-}
+/** Texts of fields by name; of two fields with one name the last counts, as in JSON.parse. */
+export type FieldTexts = Readonly<Record<string, string>>;
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 
-/** For each of `records` in the document, in order. What is no object there has none. */
-export function fieldsOfRecords(text: string): RecordTexts[] {
-  let found: RecordTexts[] = [];
+/** The texts of the named fields of the object that the document is. */
+export function fieldsOfObject(text: string, names: readonly string[]): FieldTexts {
+  const found: Record<string, string> = {};
+  fieldsAt(text, skipBlank(text, 0), names, found);
+  return found;
+}
+
+/** The texts of the named fields of each item of the document's `list`, in order. An item that is no object has none. */
+export function fieldsOfItems(text: string, list: string, names: readonly string[]): FieldTexts[] {
+  let found: FieldTexts[] = [];
   eachField(text, skipBlank(text, 0), (name, start) => {
-    if (name === 'records' && text[start] === '[') found = [];
-    return name === 'records' && text[start] === '[' ? records(text, start, found) : endOfValue(text, start);
+    if (name !== list) return endOfValue(text, start);
+    found = [];
+    return text[start] === '[' ? itemsAt(text, start, names, found) : endOfValue(text, start);
   });
   return found;
 }
 
-/** Reads the list that begins at `start`; answers where it ends. */
-function records(text: string, start: number, found: RecordTexts[]): number {
+/** Reads the list that begins at `start`; returns where it ends. */
+function itemsAt(text: string, start: number, names: readonly string[], found: FieldTexts[]): number {
   let at = skipBlank(text, start + 1);
   while (text[at] !== ']') {
-    const record: RecordTexts = {};
-    found.push(record);
-    at = text[at] === '{' ? fieldsOf(text, at, record) : endOfValue(text, at);
+    const fields: Record<string, string> = {};
+    found.push(fields);
+    at = text[at] === '{' ? fieldsAt(text, at, names, fields) : endOfValue(text, at);
     at = behindComma(text, at);
   }
   return at + 1;
 }
 
-function fieldsOf(text: string, start: number, record: RecordTexts): number {
+function fieldsAt(text: string, start: number, names: readonly string[], found: Record<string, string>): number {
   return eachField(text, start, (name, at) => {
     const end = endOfValue(text, at);
-    // Of two with one name the last counts, as in JSON.parse.
-    if (name === 'key' || name === 'value') record[name] = text.slice(at, end);
+    if (names.includes(name)) found[name] = text.slice(at, end);
     return end;
   });
 }
 
-/** Calls with each name and where its value begins, to be told where that ends. Answers where the object ends. */
+/** Calls with each name and where its value begins, to be told where that ends. Returns where the object ends. */
 function eachField(text: string, start: number, onField: (name: string, at: number) => number): number {
   let at = skipBlank(text, start + 1);
   while (text[at] !== '}') {
