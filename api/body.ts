@@ -15,11 +15,11 @@ const BODY_LIMITS: Readonly<Record<string, number>> = {
   prepareTransaction: LIMITS.sendRequestBytes,
   registerBroker: LIMITS.registrationBytes,
   installDefinitions: LIMITS.registrationBytes,
-  sendBack: LIMITS.bulkRequestBytes,
+  sendBack: LIMITS.sendRequestBytes,
   ackMessages: LIMITS.bulkRequestBytes,
-  nackMessages: LIMITS.bulkRequestBytes,
+  nackMessages: LIMITS.sendRequestBytes,
   giveBackReceipts: LIMITS.bulkRequestBytes,
-  extendReceipts: LIMITS.bulkRequestBytes,
+  extendReceipts: LIMITS.sendRequestBytes,
   endTransactions: LIMITS.bulkRequestBytes,
 };
 

@@ -2790,7 +2790,7 @@ export interface components {
              */
             allocation: "AVG" | "AVG_BY_CIRCLE" | "CONSISTENT_HASH";
             /**
-             * @description For leases: within a messageGroup the next message waits for the one before it, also while that one failed and waits for its next attempt; other messageGroups go on. Cannot be changed later.
+             * @description For leases: within a messageGroup the next message waits for the one before it, also while that one failed and waits for its next attempt; other messageGroups go on. Cannot be changed later, and not be combined with mode BROADCASTING: that is 422 GROUP_SETTINGS_CONFLICT.
              * @default false
              */
             ordered: boolean;
@@ -2934,6 +2934,8 @@ export interface components {
             group: string;
             /** @description Id of the consumer. */
             consumerId: string;
+            /** @description What the group takes of the topic now. It differs from the filter of the request when the group’s filter was changed since this consumer joined first: the consumer gets what the group’s filter selects. */
+            filter: components["schemas"]["Filter"];
             /** @description Names this state of ownership; opaque, to be passed to commitOffsets. */
             generation: string;
             /**
@@ -3082,7 +3084,9 @@ export interface components {
             /** @description Cursor of a poll: everything handed out up to it is committed in the same step, unless a message is refused. */
             cursor?: string;
         };
-        /** @description A message that could not be handled. */
+        /** @description A field of the message as it was received. It is not read here, so that a message can be given back as it is. */
+        UnreadField: unknown;
+        /** @description A message that could not be handled: the message as it was polled, or only where it was polled from. */
         FailedMessage: {
             /** @description Name of the topic. */
             topic: string;
@@ -3105,6 +3109,21 @@ export interface components {
             delayMs?: number;
             /** @description Why it failed, in words for people; kept with the dead letter. */
             reason?: string;
+            messageId?: components["schemas"]["UnreadField"];
+            offsetMessageId?: components["schemas"]["UnreadField"];
+            body?: components["schemas"]["UnreadField"];
+            bodyEncoding?: components["schemas"]["UnreadField"];
+            contentType?: components["schemas"]["UnreadField"];
+            tag?: components["schemas"]["UnreadField"];
+            keys?: components["schemas"]["UnreadField"];
+            properties?: components["schemas"]["UnreadField"];
+            messageGroup?: components["schemas"]["UnreadField"];
+            bornTimestamp?: components["schemas"]["UnreadField"];
+            storeTimestamp?: components["schemas"]["UnreadField"];
+            attempt?: components["schemas"]["UnreadField"];
+            deliverTimestamp?: components["schemas"]["UnreadField"];
+            transaction?: components["schemas"]["UnreadField"];
+            origin?: components["schemas"]["UnreadField"];
         };
         /** @description What became of each message, in the order of the request. */
         SendBackResult: {
@@ -3273,7 +3292,7 @@ export interface components {
             /** @description Their handles, and when to deliver them again. */
             receipts: components["schemas"]["FailedReceipt"][];
         };
-        /** @description A delivery that could not be handled. */
+        /** @description A delivery that could not be handled: the message as it was received, or only its handle. */
         FailedReceipt: {
             /** @description Handle of the delivery, from receiveMessages or extendReceipts. */
             receiptHandle: string;
@@ -3284,6 +3303,26 @@ export interface components {
             delayMs?: number;
             /** @description Why it failed, in words for people; kept with the dead letter. */
             reason?: string;
+            topic?: components["schemas"]["UnreadField"];
+            broker?: components["schemas"]["UnreadField"];
+            queueId?: components["schemas"]["UnreadField"];
+            queueOffset?: components["schemas"]["UnreadField"];
+            messageId?: components["schemas"]["UnreadField"];
+            offsetMessageId?: components["schemas"]["UnreadField"];
+            body?: components["schemas"]["UnreadField"];
+            bodyEncoding?: components["schemas"]["UnreadField"];
+            contentType?: components["schemas"]["UnreadField"];
+            tag?: components["schemas"]["UnreadField"];
+            keys?: components["schemas"]["UnreadField"];
+            properties?: components["schemas"]["UnreadField"];
+            messageGroup?: components["schemas"]["UnreadField"];
+            bornTimestamp?: components["schemas"]["UnreadField"];
+            storeTimestamp?: components["schemas"]["UnreadField"];
+            attempt?: components["schemas"]["UnreadField"];
+            deliverTimestamp?: components["schemas"]["UnreadField"];
+            transaction?: components["schemas"]["UnreadField"];
+            origin?: components["schemas"]["UnreadField"];
+            invisibleUntil?: components["schemas"]["UnreadField"];
         };
         /** @description What became of each delivery, in the order of the request. */
         NackResult: {
@@ -3316,7 +3355,7 @@ export interface components {
             /** @description Their handles, and how much time. */
             receipts: components["schemas"]["ReceiptExtension"][];
         };
-        /** @description A delivery that needs more time. */
+        /** @description A delivery that needs more time: the message as it was received, or only its handle. */
         ReceiptExtension: {
             /** @description Handle of the delivery, from receiveMessages or extendReceipts. */
             receiptHandle: string;
@@ -3325,6 +3364,26 @@ export interface components {
              * @description How long nobody else gets the message, from now on, in milliseconds.
              */
             invisibleMs: number;
+            topic?: components["schemas"]["UnreadField"];
+            broker?: components["schemas"]["UnreadField"];
+            queueId?: components["schemas"]["UnreadField"];
+            queueOffset?: components["schemas"]["UnreadField"];
+            messageId?: components["schemas"]["UnreadField"];
+            offsetMessageId?: components["schemas"]["UnreadField"];
+            body?: components["schemas"]["UnreadField"];
+            bodyEncoding?: components["schemas"]["UnreadField"];
+            contentType?: components["schemas"]["UnreadField"];
+            tag?: components["schemas"]["UnreadField"];
+            keys?: components["schemas"]["UnreadField"];
+            properties?: components["schemas"]["UnreadField"];
+            messageGroup?: components["schemas"]["UnreadField"];
+            bornTimestamp?: components["schemas"]["UnreadField"];
+            storeTimestamp?: components["schemas"]["UnreadField"];
+            attempt?: components["schemas"]["UnreadField"];
+            deliverTimestamp?: components["schemas"]["UnreadField"];
+            transaction?: components["schemas"]["UnreadField"];
+            origin?: components["schemas"]["UnreadField"];
+            invisibleUntil?: components["schemas"]["UnreadField"];
         };
         /** @description What became of each delivery, in the order of the request. */
         ExtendResult: {
@@ -4249,7 +4308,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is over its limit: 4 MiB for a message’s body and for all bodies of a send, 8 MiB for a JSON request that sends, 16 MiB for a registration, 4 MiB for lists of receipts or of messages sent back, 64 KiB for others. Codes: BODY_TOO_LARGE. */
+        /** @description The body is over its limit: 4 MiB for a message’s body and for all bodies of a send, 8 MiB for a JSON request that sends or gives messages back, 16 MiB for a registration, 4 MiB for other lists of receipts, 64 KiB for others. Codes: BODY_TOO_LARGE. */
         PayloadTooLarge: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -4315,7 +4374,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Well-formed, but against the configuration of the topic or a limit of the broker. Codes: MESSAGE_TYPE_MISMATCH, DELAY_TOO_LONG, TAG_NOT_DECLARED, IDEMPOTENCY_KEY_REUSED, WEBHOOK_REFUSED, REORDER_NOT_ALLOWED, LIMIT_EXCEEDED. */
+        /** @description Well-formed, but against the configuration of the topic or a limit of the broker. Codes: MESSAGE_TYPE_MISMATCH, DELAY_TOO_LONG, TAG_NOT_DECLARED, IDEMPOTENCY_KEY_REUSED, WEBHOOK_REFUSED, REORDER_NOT_ALLOWED, GROUP_SETTINGS_CONFLICT, LIMIT_EXCEEDED. */
         UnprocessableContent: {
             headers: {
                 "X-Request-Id": components["headers"]["XRequestId"];
@@ -7228,6 +7287,7 @@ export interface operations {
             413: components["responses"]["PayloadTooLarge"];
             414: components["responses"]["UriTooLong"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
             429: components["responses"]["TooManyRequests"];
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];
@@ -7334,6 +7394,10 @@ export interface operations {
                      *       "group": "billing",
                      *       "consumerId": "worker-1",
                      *       "generation": "o4h2xc1",
+                     *       "filter": {
+                     *         "type": "TAG",
+                     *         "expression": "created || paid"
+                     *       },
                      *       "leaseMs": 30000,
                      *       "queues": [
                      *         {

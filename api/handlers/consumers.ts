@@ -35,6 +35,7 @@ export function consumerHandlers(deps: GroupDeps): HandlerTable<ConsumerOperatio
         body: {
           group: joined.group.name,
           consumerId: path.consumerId,
+          filter: joined.filter,
           generation: joined.generation,
           leaseMs: joined.member.leaseMs,
           queues: joined.queues.map(({ queue, nextOffset }) => ({ ...placeOf(broker, queue), nextOffset })),

@@ -64,6 +64,7 @@ export const CODES = {
   IDEMPOTENCY_KEY_REUSED: { title: 'The Idempotency-Key was used for another content', retryable: false },
   WEBHOOK_REFUSED: { title: 'The webhook may not be called', retryable: false },
   REORDER_NOT_ALLOWED: { title: 'More queues would break the order', retryable: false },
+  GROUP_SETTINGS_CONFLICT: { title: 'Settings of the group exclude each other', retryable: false },
   LIMIT_EXCEEDED: { title: 'A limit of the broker is reached', retryable: false },
   // not now
   TOO_MANY_REQUESTS: { title: 'A limit on concurrent requests is reached', retryable: true },

@@ -10,7 +10,7 @@ export const LIMITS = {
   batchMessages: 1000,
   /** Bytes of all bodies of one send. */
   batchBytes: 4 * 1024 * 1024,
-  /** Bytes of a JSON request that sends: base64 and escapes make a 4 MiB body longer. */
+  /** Bytes of a JSON request that sends, or gives messages back whole: base64 and escapes make a 4 MiB body longer. */
   sendRequestBytes: 8 * 1024 * 1024,
   /** Bytes of a request that names many deliveries: 1,000 handles or places, each with a reason of 1,000 characters. */
   bulkRequestBytes: 4 * 1024 * 1024,

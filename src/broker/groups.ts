@@ -5,7 +5,15 @@ import type { Precondition, QueueOffset } from './command';
 import type { Member } from './consumers';
 import { checkHome, groupNamed, topicNamed, type Core } from './core';
 import { canonical, EVERYTHING, parseFilter, type FilterSpec } from './filter';
-import { ELSEWHERE, GROUP_DEFAULTS, type ConsumeFrom, type Group, type GroupMode, type Subscription } from './group';
+import {
+  ELSEWHERE,
+  GROUP_DEFAULTS,
+  subscriptionTo,
+  type ConsumeFrom,
+  type Group,
+  type GroupMode,
+  type Subscription,
+} from './group';
 import type { GroupChange } from './groupChanges';
 import type { LeaseDesks } from './leaseDesks';
 import type { Lookup } from './lookup';
@@ -40,6 +48,8 @@ export interface JoinOptions {
 export interface Joined {
   readonly member: Member;
   readonly group: Group;
+  /** The group's, for the topic that it joined with; it may differ from the one that the member named. */
+  readonly filter: FilterSpec;
   readonly generation: string;
   readonly queues: { queue: Queue; nextOffset: number }[];
   /** The consumer's, as soon as their present owners have given them up. */
@@ -79,6 +89,7 @@ export class Groups {
     const topic = topicNamed(this.#core.state, wanted.topic);
     parseFilter(wanted.filter);
     const before = this.#core.state.groupsByName.get(wanted.name)?.record;
+    checkSettings(wanted, before);
     const first = { topic: topic.record.no, topicName: wanted.topic, filter: wanted.filter };
     return this.#submit(wanted, [first, ...(before?.subscriptions.slice(1) ?? [])], condition);
   }
@@ -163,6 +174,7 @@ export class Groups {
     return {
       member,
       group: group.record,
+      filter: (subscriptionTo(group.record, topic) ?? group.record).filter,
       generation: consumers.generation(group, member),
       queues: member.queues.map((queue) => ({ queue, nextOffset: committedOf(group, member, queue) ?? queue.min })),
       pending: member.pending,
@@ -249,6 +261,22 @@ export class Groups {
     const group = this.get(name);
     return { members: this.#core.consumers.members(group), generation: this.#core.consumers.generation(group) };
   }
+}
+
+/**
+ * Throws GROUP_SETTINGS_CONFLICT for settings that exclude each other: order is kept by leases, and a broadcasting group
+ * has none. A group that was created with both before this was checked keeps them.
+ */
+function checkSettings({ name, mode, ordered }: NewGroup, before: Group | undefined): void {
+  const excluded = (one: { readonly mode: GroupMode; readonly ordered: boolean }) =>
+    one.mode === 'BROADCASTING' && one.ordered;
+  if (!excluded({ mode, ordered }) || (before && excluded(before))) return;
+  throw new GantryError(
+    'GROUP_SETTINGS_CONFLICT',
+    `group ${name} cannot be both ordered and BROADCASTING: order is kept by leases, and in a broadcasting group each ` +
+      'consumer polls for itself. Leave out ordered (a queue is polled in order anyway), or use mode CLUSTERING',
+    { errors: [{ pointer: '/ordered', detail: 'must be false with mode BROADCASTING' }] },
+  );
 }
 
 /** Otherwise messages would pass consumers that never saw them. Throws FILTER_INVALID, too. */

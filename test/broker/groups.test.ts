@@ -81,6 +81,17 @@ describe('a new group begins', () => {
     expect(bodies((await t.poll()).messages)).toEqual(['in the new queue']);
   });
 
+  test('not both ordered and broadcasting', async () => {
+    const t = await topicWith(0);
+    const both = { mode: 'BROADCASTING', ordered: true } as const;
+    expect(await codeOf(t.group('billing', both))).toBe('GROUP_SETTINGS_CONFLICT');
+    expect(t.state.groups.size).toBe(0);
+    await t.group('line', { ordered: true });
+    expect(await codeOf(t.group('line', both))).toBe('GROUP_SETTINGS_CONFLICT');
+    await t.group('news', { mode: 'BROADCASTING' });
+    expect(await codeOf(t.group('news', both))).toBe('GROUP_SETTINGS_CONFLICT');
+  });
+
   test('only on a topic that exists, with a filter that can be read', async () => {
     const t = await topicWith(0);
     expect(await codeOf(t.group('billing', { topic: 'mail' }))).toBe('TOPIC_NOT_FOUND');

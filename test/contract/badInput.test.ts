@@ -683,9 +683,10 @@ describe('receipt handles', () => {
     }
   });
 
-  test('a list of over 4 MiB', async () => {
-    const bytes = JSON.stringify({ receiptHandles: ['x'.repeat(4 * 1024 * 1024)] });
+  test('a list of over 4 MiB, or of messages of over 8 MiB', async () => {
     for (const id of HANDLED) {
+      const megabytes = id === 'ackMessages' ? 4 : 8;
+      const bytes = JSON.stringify({ receiptHandles: ['x'.repeat(megabytes * 1024 * 1024)] });
       await refused(broker.call(id, { path: accounting, bytes, contentType: 'application/json' }), 'BODY_TOO_LARGE');
     }
   });
@@ -1266,6 +1267,19 @@ describe('topics, groups and brokers against each other', () => {
     await refused(
       broker.call('updateTopic', { path: { topic: 'payments' }, body: { readQueues: 9, writeQueues: 9 } }),
       'REORDER_NOT_ALLOWED',
+    );
+  });
+
+  test('a group that is ordered and broadcasting', async () => {
+    const body = { topic: 'orders', ordered: true, mode: 'BROADCASTING' };
+    await refused(broker.call('putGroup', { path: { group: 'odd' }, body }), 'GROUP_SETTINGS_CONFLICT', '#/ordered');
+    await refused(broker.call('getGroup', { path: { group: 'odd' } }), 'GROUP_NOT_FOUND');
+    const path = { group: 'in-a-line' };
+    await broker.call('putGroup', { path, body: { topic: 'payments', ordered: true } });
+    await refused(
+      broker.call('updateGroup', { path, body: { mode: 'BROADCASTING' } }),
+      'GROUP_SETTINGS_CONFLICT',
+      '#/ordered',
     );
   });
 

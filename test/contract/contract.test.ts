@@ -163,6 +163,15 @@ describe('the document is written for generators', () => {
     expect(breaking(asked, ({ type, maxItems }) => type === 'array' && maxItems === undefined)).toEqual([]);
   });
 
+  test('every field of a received message may be given back with it', () => {
+    const schemas = (document['components'] as Node)['schemas'] as Record<string, Node>;
+    const fieldsOf = (name: string) => Object.keys(schemas[name]!['properties'] as Node);
+    const leased = [...fieldsOf('Message'), 'receiptHandle', 'invisibleUntil'];
+    expect(fieldsOf('FailedMessage')).toEqual(expect.arrayContaining(fieldsOf('Message')));
+    expect(fieldsOf('FailedReceipt')).toEqual(expect.arrayContaining(leased));
+    expect(fieldsOf('ReceiptExtension')).toEqual(expect.arrayContaining(leased));
+  });
+
   test('security is declared, and optional', () => {
     expect(document['security']).toEqual([{}, { bearerAuth: [] }]);
     expect(Object.keys((document['components'] as Node)['securitySchemes'] as Node)).toEqual(['bearerAuth']);
