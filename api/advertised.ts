@@ -1,3 +1,19 @@
-/** What one listens on may be no address that others can use. */
-export const advertisedHost = (host: string, hostAddress: string): string =>
-  host === '0.0.0.0' || host === '::' ? hostAddress : host;
+/** What a process registers and is called by, when nobody named it an address to advertise. */
+import { isIP } from 'node:net';
+import { isWildcard, joinHostPort } from '../src/config/kinds';
+
+/** Addresses of this machine that others could reach it by. */
+export interface OwnAddresses {
+  /** IPv4, 127.0.0.1 when the machine has no other. */
+  readonly hostAddress: string;
+  /** IPv6; absent when the machine has only link-local and loopback ones. */
+  readonly hostAddress6?: string | undefined;
+}
+
+/** `host:port`. An address that means all of them (0.0.0.0, ::) is no address that others can call. */
+export function advertisedAddress(host: string, port: number, own: OwnAddresses): string {
+  if (!isWildcard(host)) return joinHostPort(host, port);
+  const { hostAddress, hostAddress6 } = own;
+  const onlyIpv6 = isIP(host) === 6 && hostAddress.startsWith('127.');
+  return joinHostPort((onlyIpv6 ? hostAddress6 : undefined) ?? hostAddress, port);
+}

@@ -21,7 +21,7 @@ import type { TopicRegistration } from '../src/nameserver/route';
 import { FolderDiskSpace } from '../storage/diskSpace';
 import { openFolder, type Folder } from '../storage/folder';
 import { openRocksdb } from '../storage/rocksdbEngine';
-import { advertisedHost } from './advertised';
+import { advertisedAddress, type OwnAddresses } from './advertised';
 import { createApp } from './app';
 import { BrokerClients } from './client/brokerClient';
 import { DefinitionClient } from './client/definitionClient';
@@ -58,15 +58,14 @@ import { HttpServer } from './server';
 
 export const BROKER_TAGS = [...FRONT_TAGS, 'Peers'] as const;
 
-export interface BrokerNodeOptions {
+/** The IPv4 address and the process id go into message ids. */
+export interface BrokerNodeOptions extends OwnAddresses {
   readonly clock: Clock;
   readonly chance: Chance;
   readonly log: Log;
   readonly contract: Contract;
   readonly config: Omit<BrokerOptions, 'role'>;
   readonly nameservers: readonly NameserverPeer[];
-  /** IPv4 address of this host and the process id: they go into message ids. */
-  readonly hostAddress: string;
   readonly pid: number;
   /** The process must end at once. */
   readonly onFatal: (error: unknown) => void;
@@ -132,7 +131,7 @@ export class BrokerNode implements Service {
     this.#server = this.#newServer();
     await this.#server.start();
     const port = this.#server.address().port;
-    const address = config.advertise ?? `${advertisedHost(config.host, this.#options.hostAddress)}:${port}`;
+    const address = config.advertise ?? advertisedAddress(config.host, port, this.#options);
     this.#broker = this.#newBroker(this.#folder, address);
     meterBroker(this.#registry, this.#broker);
     this.#registrar = this.#newRegistrar(this.#broker);

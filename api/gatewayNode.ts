@@ -11,8 +11,7 @@ import { Fleet } from '../src/cluster/fleet';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
 import { Routes } from '../src/cluster/routes';
 import type { GatewayConfig } from '../src/config';
-import { joinHostPort } from '../src/config/kinds';
-import { advertisedHost } from './advertised';
+import { advertisedAddress, type OwnAddresses } from './advertised';
 import { createApp } from './app';
 import { BrokerClients } from './client/brokerClient';
 import type { Contract } from './contract';
@@ -39,15 +38,13 @@ export const FRONT_TAGS = [
   'Health',
 ] as const;
 
-export interface GatewayNodeOptions {
+export interface GatewayNodeOptions extends OwnAddresses {
   readonly clock: Clock;
   readonly chance: Chance;
   readonly log: Log;
   readonly contract: Contract;
   readonly config: Omit<GatewayConfig, 'role'>;
   readonly nameservers: readonly NameserverPeer[];
-  /** IPv4 address of this host: what others call when it listens on all. */
-  readonly hostAddress: string;
 }
 
 export class GatewayNode implements Service {
@@ -82,8 +79,8 @@ export class GatewayNode implements Service {
 
   /** host:port that other fronts use. */
   get #address(): string {
-    const { config, hostAddress } = this.#options;
-    return config.advertise ?? joinHostPort(advertisedHost(config.host, hostAddress), this.port);
+    const { config } = this.#options;
+    return config.advertise ?? advertisedAddress(config.host, this.port, this.#options);
   }
 
   /** Listens at once: brokers and NameServers may come later. */

@@ -21,6 +21,8 @@ export interface NameserverNodeOptions {
   readonly contract: Contract;
   readonly host: string;
   readonly port: number;
+  /** The option that sets the port; `--port` unless given. */
+  readonly portOption?: string;
   readonly scanMs: number;
   readonly expiryMs: number;
   readonly startingMs: number;
@@ -49,6 +51,7 @@ export class NameserverNode implements Service {
     this.#server = new HttpServer({
       host: options.host,
       port: options.port,
+      ...(options.portOption === undefined ? {} : { portOption: options.portOption }),
       clock,
       log,
       maxConnections: options.maxConnections,

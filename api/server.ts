@@ -19,13 +19,17 @@ import { GantryError } from '../src/base/errors';
 import type { Service } from '../src/base/life';
 import { LIMITS } from '../src/base/limits';
 import type { Log } from '../src/base/log';
+import { joinHostPort } from '../src/config/kinds';
 import { rawProblem, writeProblem } from './answer';
 import { RequestIds } from './arrival';
+import { ListenError } from './listenError';
 
 export interface HttpServerOptions {
   readonly host: string;
   /** 0 = any free one. */
   readonly port: number;
+  /** The option that sets the port, for the refusal to listen; `--port` unless given. */
+  readonly portOption?: string;
   readonly clock: Clock;
   readonly log: Log;
   /** For the ids of requests that never reached the application. */
@@ -113,17 +117,17 @@ export class HttpServer implements Service {
 
   /** Where it listens; only between start and stop. */
   address(): { host: string; port: number; url: string } {
-    const { address, port, family } = this.#server.address() as AddressInfo;
-    const name = family === 'IPv6' ? `[${address}]` : address;
-    return { host: address, port, url: `http://${name}:${port}` };
+    const { address, port } = this.#server.address() as AddressInfo;
+    return { host: address, port, url: `http://${joinHostPort(address, port)}` };
   }
 
   #listen(): Promise<void> {
-    const { host, port } = this.#options;
+    const { host, port, portOption = '--port' } = this.#options;
     return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
+      const onRefused = (error: Error) => reject(new ListenError({ host, port, portOption }, error));
+      this.#server.once('error', onRefused);
       this.#server.listen({ host, port, backlog: 1024 }, () => {
-        this.#server.off('error', reject);
+        this.#server.off('error', onRefused);
         this.#server.on('error', (error) => this.#options.log.error({ err: error }, 'listener failed'));
         resolve();
       });

@@ -4,18 +4,26 @@
  * the floors, and the one door to the environment and to the end of the process.
  *
  * Exit codes: 0 stopped as asked · 64 the configuration is refused · 69 the data folder cannot be used (in use, damaged,
- * data lost, a foreign format) · 70 a write failed or an invariant broke; start again · 71 an address cannot be used.
+ * data lost, a foreign format, no right or no room to write) · 70 a write failed or an invariant broke; start again · 71 an address cannot be used.
  */
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { resolve } from 'node:path';
+import type { OwnAddresses } from '../api/advertised';
 import { BrokerNode } from '../api/brokerNode';
 import { GatewayNode } from '../api/gatewayNode';
 import { NameserverClient } from '../api/client/nameserverClient';
 import { Contract } from '../api/contract';
+import { ListenError } from '../api/listenError';
 import { NameserverNode } from '../api/nameserverNode';
 import { VERSION } from '../api/version';
-import { DamagedError, DataLostError, FolderFormatError, FolderInUseError } from '../storage/failures';
+import {
+  DamagedError,
+  DataLostError,
+  FolderFormatError,
+  FolderInUseError,
+  FolderUnusableError,
+} from '../storage/failures';
 import { systemChance } from './base/chance';
 import { systemClock } from './base/clock';
 import { createLog, type Log } from './base/log';
@@ -30,10 +38,12 @@ import {
   type NameserverOptions,
   type StandaloneConfig,
 } from './config';
+import { joinHostPort } from './config/kinds';
 
 /** Records of about a kilobyte are cut from slabs of this many bytes: half the cost of an allocation (measured: 0.91 → 0.47 µs). */
 Buffer.poolSize = 64 * 1024;
 
+const FOLDER_FAULTS = [DataLostError, DamagedError, FolderFormatError, FolderInUseError, FolderUnusableError];
 const EXIT = { refused: 64, folder: 69, fatal: 70, address: 71 } as const;
 
 interface Node {
@@ -88,33 +98,37 @@ const nameserversOf = ({ nameservers, clusterSecret }: BrokerConfig | GatewayCon
   nameservers.map((url) => new NameserverClient(url, clusterSecret));
 
 async function runGateway(shared: Shared, config: GatewayConfig, nodes: Node[]): Promise<void> {
-  const node = new GatewayNode({ ...shared, config, nameservers: nameserversOf(config), hostAddress: ownAddress() });
+  const node = new GatewayNode({ ...shared, config, nameservers: nameserversOf(config), ...ownAddresses() });
   nodes.push(node);
   await node.start();
   say([
     `Gantry ${VERSION}, gateway`,
-    `  API         http://${config.host}:${node.port}/v1`,
-    `  Swagger UI  http://${config.host}:${node.port}/docs`,
+    `  API         ${urlOf(config.host, node.port)}/v1`,
+    `  Swagger UI  ${urlOf(config.host, node.port)}/docs`,
     `  NameServer  ${config.nameservers.join(', ')}`,
   ]);
 }
 
 async function runNameserver(shared: Shared, config: NameserverConfig, nodes: Node[]): Promise<void> {
-  const node = nameserverNode(shared, config, config.port);
+  const node = nameserverNode(shared, config, { port: config.port, portOption: '--port' });
   nodes.push(node);
   await node.start();
   say([
     `Gantry ${VERSION}, NameServer`,
-    `  Routes      http://${config.host}:${node.port}/v1/nameserver/routes`,
-    `  Swagger UI  http://${config.host}:${node.port}/docs`,
+    `  Routes      ${urlOf(config.host, node.port)}/v1/nameserver/routes`,
+    `  Swagger UI  ${urlOf(config.host, node.port)}/docs`,
   ]);
 }
 
-function nameserverNode(shared: Shared, config: NameserverOptions, port: number): NameserverNode {
+function nameserverNode(
+  shared: Shared,
+  config: NameserverOptions,
+  place: { readonly port: number; readonly portOption: string },
+): NameserverNode {
   return new NameserverNode({
     ...shared,
     host: config.host,
-    port,
+    ...place,
     scanMs: config.nameserverScanMs,
     expiryMs: config.brokerExpiryMs,
     startingMs: config.nameserverStartingMs,
@@ -125,10 +139,13 @@ function nameserverNode(shared: Shared, config: NameserverOptions, port: number)
 }
 
 async function runStandalone(shared: Shared, config: StandaloneConfig, nodes: Node[]): Promise<void> {
-  const nameserver = nameserverNode(shared, config, config.nameserverPort);
+  const nameserver = nameserverNode(shared, config, {
+    port: config.nameserverPort,
+    portOption: '--nameserver-port',
+  });
   nodes.push(nameserver);
   await nameserver.start();
-  const peer = new LocalNameserver(`http://${config.host}:${nameserver.port}`, nameserver.nameserver);
+  const peer = new LocalNameserver(urlOf(config.host, nameserver.port), nameserver.nameserver);
   await runBroker(shared, config, [peer], nodes);
   nameserver.nameserver.started();
 }
@@ -143,7 +160,7 @@ async function runBroker(
     ...shared,
     config,
     nameservers,
-    hostAddress: ownAddress(),
+    ...ownAddresses(),
     pid: process.pid,
     onFatal: (error) => dieAfterAnswers(shared.log, error),
   });
@@ -159,10 +176,14 @@ async function runBroker(
   ]);
 }
 
-/** The first IPv4 address that others could reach this host by. */
-function ownAddress(): string {
+const urlOf = (host: string, port: number): string => `http://${joinHostPort(host, port)}`;
+
+/** The first addresses that others could reach this host by. */
+function ownAddresses(): OwnAddresses {
   const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  return all.find((address) => address.family === 'IPv4' && !address.internal)?.address ?? '127.0.0.1';
+  const first = (family: string) =>
+    all.find((address) => address.family === family && !address.internal && !address.address.startsWith('fe80:'));
+  return { hostAddress: first('IPv4')?.address ?? '127.0.0.1', hostAddress6: first('IPv6')?.address };
 }
 
 function say(lines: readonly string[]): void {
@@ -195,13 +216,9 @@ async function stopAll(nodes: readonly Node[], drainMs: number, log: Log): Promi
 
 async function refuseToStart(error: unknown, nodes: readonly Node[]): Promise<void> {
   const message = error instanceof Error ? error.message : String(error);
-  const { syscall, path } = error as NodeJS.ErrnoException;
-  const address = syscall === 'listen' || syscall === 'getaddrinfo';
-  // The file system names the path that it could not make, open or read.
-  const folder =
-    [DataLostError, DamagedError, FolderFormatError, FolderInUseError].some((kind) => error instanceof kind) ||
-    (!address && path !== undefined);
-  process.stderr.write(`Gantry cannot start: ${address ? `${message}. Choose another --host or --port` : message}\n`);
+  const address = error instanceof ListenError;
+  const folder = FOLDER_FAULTS.some((kind) => error instanceof kind);
+  process.stderr.write(`Gantry cannot start: ${message}\n`);
   if (!folder && !address && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   for (const node of nodes) await node.stop().catch(() => undefined);
   process.exit(folder ? EXIT.folder : address ? EXIT.address : EXIT.fatal);

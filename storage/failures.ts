@@ -22,6 +22,11 @@ export class FolderInUseError extends Error {
   override readonly name = 'FolderInUseError';
 }
 
+/** The folder cannot be made, read or written: a lack of rights or of space, or a path that cannot hold it. */
+export class FolderUnusableError extends Error {
+  override readonly name = 'FolderUnusableError';
+}
+
 /** The folder was written by a version that this one does not read, or is no data folder at all. */
 export class FolderFormatError extends Error {
   override readonly name = 'FolderFormatError';

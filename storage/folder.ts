@@ -12,7 +12,6 @@
  */
 import {
   existsSync,
-  mkdirSync,
   openSync,
   closeSync,
   fsyncSync,
@@ -29,6 +28,7 @@ import { AckedFile, AckedMemory, syncFolder, type Acked, type Timers } from './a
 import type { Engine, OpenEngine } from './engine';
 import { DamagedError, DataLostError, FolderFormatError } from './failures';
 import { Journal, JOURNAL_WRITE_BUFFER_BYTES } from './journal';
+import { makeFolder, unusable } from './makeFolder';
 import { MemoryDisk } from './memoryEngine';
 import { Tables, TABLES_WRITE_BUFFER_BYTES } from './tables';
 
@@ -59,10 +59,18 @@ export interface Folder {
 }
 
 /**
- * Opens or creates a data folder. Rejects with `FolderInUseError`, `FolderFormatError`, `DamagedError` or
- * `DataLostError`, each saying what an operator can do.
+ * Opens or creates a data folder. Rejects with `FolderUnusableError`, `FolderInUseError`, `FolderFormatError`,
+ * `DamagedError` or `DataLostError`, each saying what an operator can do.
  */
 export async function openFolder(options: OpenFolderOptions): Promise<Folder> {
+  try {
+    return await openOnDisk(options);
+  } catch (error) {
+    throw unusable(options.path, error);
+  }
+}
+
+async function openOnDisk(options: OpenFolderOptions): Promise<Folder> {
   const { path, timers, openEngine, cacheBytes = CACHE_BYTES } = options;
   const creating = prepareFolder(path);
   const place: Place = {
@@ -214,7 +222,7 @@ function tablesLost(fault: string, lastGoodIndex: number): DataLostError {
 
 /** Checks or begins a folder; true when it still has to be completed. */
 function prepareFolder(path: string): boolean {
-  mkdirSync(path, { recursive: true });
+  makeFolder(path);
   const names = readdirSync(path).filter((name) => name !== 'lost+found');
   if (!names.includes('format.json')) {
     if (names.some((name) => name !== 'format.json.new')) throw foreign(path);

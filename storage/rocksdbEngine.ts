@@ -10,10 +10,11 @@
  * - Compression is off: message bodies are compressed by their senders or small, and the thread that compresses is the
  *   one that flushes.
  */
-import { mkdirSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import rocksdb from 'rocksdb';
 import type { Batch, Engine, EngineOptions, OpenEngine, Row, ScanOptions } from './engine';
-import { DamagedError, FolderInUseError, WriteFailedError } from './failures';
+import { DamagedError, FolderInUseError, FolderUnusableError, WriteFailedError } from './failures';
+import { makeFolder } from './makeFolder';
 import { TableFiles } from './tableFiles';
 
 /** How many bytes one trip through the thread pool may bring back; the binding's own 16 KiB makes scans crawl. */
@@ -51,7 +52,7 @@ interface NativeBatch {
  * Rejects with `FolderInUseError` when another process has it, with `DamagedError` when RocksDB cannot read it.
  */
 export const openRocksdb: OpenEngine = async (location, options) => {
-  mkdirSync(location, { recursive: true });
+  makeFolder(location);
   const isNew = !readdirSync(location).some((name) => name !== 'LOCK');
   const tableFiles = new TableFiles(location);
   const db = new (rocksdb as unknown as new (location: string) => Native)(location);
@@ -71,6 +72,12 @@ function nativeOptions(options: EngineOptions, isNew: boolean): object {
 }
 
 function openingFailure(error: Error, location: string): Error {
+  if (/Permission denied|Read-only file system|No space left|Too many open files|quota exceeded/.test(error.message)) {
+    return new FolderUnusableError(
+      `${location} cannot be opened: ${error.message}. Mend what it names, or choose another --data`,
+      { cause: error },
+    );
+  }
   if (/\bLOCK: /.test(error.message)) {
     return new FolderInUseError(
       `${location} is in use by another process. Stop that process, or give this one a folder of its own. (${error.message})`,

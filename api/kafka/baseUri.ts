@@ -1,5 +1,6 @@
 /** Where the calls of an instance go: what the client, or the proxy before us, calls this server. */
 import type { IncomingMessage } from 'node:http';
+import { joinHostPort } from '../../src/config/kinds';
 import type { Dialect } from './dialects';
 
 const HOST = /^[A-Za-z0-9_.-]+(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$/;
@@ -11,7 +12,7 @@ export function baseOf({ headers, socket }: IncomingMessage, { explicitPort }: D
   const proto =
     (forwarded.proto ?? firstOf(headers['x-forwarded-proto']))?.toLowerCase() === 'https' ? 'https' : 'http';
   const given = forwarded.host ?? firstOf(headers['x-forwarded-host']) ?? headers.host ?? '';
-  const own = `${socket.localAddress ?? '127.0.0.1'}:${socket.localPort ?? 80}`;
+  const own = joinHostPort(socket.localAddress ?? '127.0.0.1', socket.localPort ?? 80);
   const host = withPort(HOST.test(given) ? given : own, firstOf(headers['x-forwarded-port']), proto, explicitPort);
   const prefix = firstOf(headers['x-forwarded-prefix']) ?? firstOf(headers['x-forwarded-path']) ?? '';
   const path = prefix.replace(/\/+$/, '');

@@ -127,9 +127,9 @@ export function isWildcard(host: string): boolean {
   return isIP(host) === 6 && /^\[::(ffff:0:0)?\]$/.test(new URL(`http://[${host.split('%')[0]}]`).hostname);
 }
 
-/** `host:port`, with brackets around an IPv6 address. */
+/** `host:port`, with brackets around an IPv6 address; its zone (%eth0) is this machine's own and no part of a URL. */
 export function joinHostPort(host: string, portNumber: number): string {
-  return isIP(host) === 6 ? `[${host}]:${portNumber}` : `${host}:${portNumber}`;
+  return isIP(host) === 6 ? `[${host.split('%')[0]}]:${portNumber}` : `${host}:${portNumber}`;
 }
 
 /** An address to listen on. */

@@ -1,6 +1,6 @@
 /** The process: where it says it is, how it stops, and what it refuses to start with. */
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { parse } from 'yaml';
 import { VERSION } from '../../api/version';
@@ -179,17 +179,18 @@ describe('what is refused', () => {
     const { program, url } = await started();
     const { port } = new URL(url);
     const data = await folder();
-    for (const flags of [
-      ['standalone', '--port', port, '--nameserver-port', '0', '--data', data],
-      ['standalone', '--port', '0', '--nameserver-port', port, '--data', data],
-      ['broker', '--port', port, '--data', data],
-      ['nameserver', '--port', port],
-    ]) {
+    for (const [option, flags] of [
+      ['--port', ['standalone', '--port', port, '--nameserver-port', '0', '--data', data]],
+      ['--nameserver-port', ['standalone', '--port', '0', '--nameserver-port', port, '--data', data]],
+      ['--port', ['broker', '--port', port, '--data', data]],
+      ['--port', ['nameserver', '--port', port]],
+      ['--port', ['gateway', '--port', port]],
+    ] as const) {
       const second = stage.spawn(flags);
       expect([flags[0], await second.exited]).toEqual([flags[0], { code: 71, signal: null }]);
-      expect(second.stderr).toContain('EADDRINUSE');
-      expect(second.stderr).toContain(port);
-      expect(second.stderr).toContain('Choose another --host or --port');
+      expect(second.stderr).toContain(
+        `Gantry cannot start: port ${port} of 127.0.0.1 is in use by another process: stop that process, or choose another ${option} (EADDRINUSE)`,
+      );
       expect(second.stderr).not.toMatch(/\n\s+at /);
     }
     await program.stop();
@@ -211,20 +212,50 @@ describe('what is refused', () => {
   test('a folder that cannot be one: exit 69', async () => {
     const file = await folder();
     await writeFile(file, 'not a folder');
-    for (const data of [file, `${file}/below`]) {
+    const link = await folder();
+    await symlink('/nowhere/disk', link);
+    // Node's own recursive mkdir never ends below /proc.
+    for (const data of [file, `${file}/below`, link, `${link}/below`, '/proc/nope', `/tmp/${'n'.repeat(300)}`]) {
       const program = stage.spawn(standalone(data));
-      expect(await program.exited).toEqual({ code: 69, signal: null });
-      expect(program.stderr).toMatch(new RegExp(`Gantry cannot start: .*${data}`));
+      expect([data, await program.exited]).toEqual([data, { code: 69, signal: null }]);
+      expect(program.stderr).toMatch(`Gantry cannot start: the data folder ${data} cannot be used, `);
+      expect(program.stderr).toContain('another --data');
       expect(program.stderr).not.toMatch(/\n\s+at /);
     }
   });
 
   test('an address that is not this machine’s: exit 71', async () => {
-    for (const host of ['192.0.2.1', 'nowhere.invalid']) {
+    for (const [host, reason] of [
+      ['192.0.2.1', 'is no address of this machine: choose another --host (0.0.0.0 or :: for all) (EADDRNOTAVAIL)'],
+      ['nowhere.invalid', 'leads to no address: choose another --host, or mend the name service (E'],
+    ] as const) {
       const program = stage.spawn(['nameserver', '--port', '0', '--host', host]);
       expect([host, await program.exited]).toEqual([host, { code: 71, signal: null }]);
-      expect(program.stderr).toContain('Choose another --host or --port');
+      expect(program.stderr).toContain(`${host} ${reason}`);
     }
+  });
+});
+
+describe('IPv6', () => {
+  test('every role prints URLs that lead to it, and brokers are registered by them', async () => {
+    const nameserver = await stage.start('nameserver', '--host', '::1', '--port', '0', '--nameserver-starting-ms', '0');
+    const nameservers = await nameserver.url();
+    expect(nameservers).toMatch(/^http:\/\/\[::1\]:\d+$/);
+    const data = await folder();
+    const broker = await stage.start(
+      ...['broker', '--host', '::1', '--port', '0', '--nameservers', nameservers, '--data', data],
+    );
+    const gateway = await stage.start('gateway', '--host', '::1', '--port', '0', '--nameservers', nameservers);
+    for (const program of [nameserver, broker, gateway])
+      expect((await stage.client(await program.url()).call('livez')).status).toBe(200);
+    const client = stage.client(await gateway.url());
+    const { brokers } = (await client.call('listBrokers')).body;
+    expect(brokers.map(({ address }) => `http://${address}`)).toEqual([await broker.url()]);
+    await client.call('createTopic', { body: { name: 'orders' } });
+    expect((await client.call('sendMessages', { path: { topic: 'orders' }, body: { body: 'x' } })).status).toBe(200);
+    const standaloneProgram = await stage.start(...standalone(await folder(), '--host', '::1'));
+    expect((await standaloneProgram.places())['NameServer']).toMatch(/^http:\/\/\[::1\]:\d+$/);
+    for (const program of [standaloneProgram, gateway, broker, nameserver]) await program.stop();
   });
 });
 

@@ -112,7 +112,9 @@ export class Program {
   /** What it prints by name: `API`, `Swagger UI`, `NameServer`, `Routes`, `Data`. Fails when it ends before. */
   async places(): Promise<Readonly<Record<string, string>>> {
     // All of it comes in one piece, these lines last.
-    await eventually(() => Promise.resolve(this.hasEnded || /^ {2}(Data|Swagger UI) .*\n$/m.test(this.stdout)));
+    await eventually(() =>
+      Promise.resolve(this.hasEnded || /^ {2}(Data|Swagger UI|NameServer) .*\n$/m.test(this.stdout)),
+    );
     if (this.hasEnded) throw new Error(`it ended with ${this.#child.exitCode}: ${this.stderr}`);
     const lines = this.stdout.matchAll(/^ {2}(\S+(?: \S+)*) {2,}(\S+)$/gm);
     return Object.fromEntries([...lines].map(([, name, place]): [string, string] => [name!, place!]));
