@@ -147,7 +147,7 @@ export class GatewayNode implements Service {
   }
 
   async #checks(): Promise<HealthCheck[]> {
-    const brokers = await this.#fleet.brokers().catch(() => undefined);
+    const brokers = await this.#fleet.brokersRecently().catch(() => undefined);
     const live = brokers?.filter(({ address }) => address !== undefined).length ?? 0;
     return [
       {

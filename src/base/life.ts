@@ -13,8 +13,8 @@ export interface Service {
 
 export interface ChoreOptions {
   clock: Clock;
-  /** Milliseconds between the end of one run and the start of the next. */
-  everyMs: number;
+  /** Milliseconds between the end of one run and the start of the next; asked for after each run if it depends on that. */
+  everyMs: number | (() => number);
   /** One bounded piece of work. Its failure is handed to `onError` and the chore goes on. */
   runOnce: (signal: AbortSignal) => Promise<unknown>;
   onError: (error: unknown) => void;
@@ -60,7 +60,8 @@ export class Chore implements Service {
 
   #schedule(): void {
     if (this.#abort.signal.aborted) return;
-    this.#timer = this.#options.clock.after(this.#options.everyMs, () => this.#run());
+    const { clock, everyMs } = this.#options;
+    this.#timer = clock.after(typeof everyMs === 'number' ? everyMs : everyMs(), () => this.#run());
   }
 
   #run(): void {

@@ -13,6 +13,8 @@ import { byName, type BrokersSeen, type Routes } from './routes';
 const FRESH_MS = 30_000;
 /** After a failure, or while nobody can tell for sure, everything is asked again, but not more often. */
 const RENEW_MS = 500;
+/** Never believed for longer than `RENEW_MS`. */
+const UNSURE = Infinity;
 /** What was not found is looked for again, but not more often. */
 const MISS_MS = 20;
 /** Topics whose routes are kept; the one that was not asked for the longest goes first. */
@@ -35,8 +37,11 @@ interface Kept<T> {
   /** When it was asked for, monotonic, and after how many doubts. */
   readonly at: number;
   readonly doubts: number;
-  /** Known not to be all, or not by one who can know now: asked again before its time. */
-  soonOld?: boolean;
+  /**
+   * Something is missing since then (monotonic), or UNSURE: asked again before its time, at first after RENEW_MS, then
+   * after as long as it has been missing. Undefined: nothing is known to be missing.
+   */
+  lackingSince?: number | undefined;
 }
 
 export class Fleet {
@@ -47,6 +52,8 @@ export class Fleet {
   #brokers: Kept<BrokersSeen> | undefined;
   /** All brokers that were ever seen, by the mark of their ids: one that is away has not taken its messages along. */
   readonly #marks = new Map<string, LiveBroker>();
+  /** Brokers that had a master when they were listed last and have none now, with the monotonic time of the first such answer. */
+  readonly #missing = new Map<string, number>();
   /** Rises with each doubt: what was asked for before it is not believed any more. */
   #doubts = 0;
   #doubtedAt = -Infinity;
@@ -69,19 +76,40 @@ export class Fleet {
     return this.brokers();
   }
 
+  /** The same, at most `RENEW_MS` old: for checks that others repeat as often as they like. */
+  brokersRecently(): Promise<readonly LiveBroker[]> {
+    const kept = this.#brokers;
+    return kept && this.#clock.monotonic() - kept.at >= RENEW_MS ? this.brokersNow() : this.brokers();
+  }
+
   #seen(): Promise<BrokersSeen> {
     if (!this.#brokers || !this.#isGood(this.#brokers)) {
       const kept = this.#keep(this.#lookAround(this.#brokers?.value));
       kept.value.then(
         ({ complete, brokers }) => {
-          kept.soonOld = !complete;
-          for (const broker of brokers) this.#marks.set(broker.idMark, broker);
+          this.#note(brokers, kept.at);
+          kept.lackingSince = !complete || !brokers.some(hasMaster) ? UNSURE : this.#missingSince();
         },
         () => void (this.#brokers === kept && (this.#brokers = undefined)),
       );
       this.#brokers = kept;
     }
     return this.#brokers.value;
+  }
+
+  /** Who is there and who is missing, by an answer to what was asked at `at`. */
+  #note(brokers: readonly LiveBroker[], at: number): void {
+    const before = [...this.#marks.values()];
+    const isThere = (name: string) => brokers.some((broker) => broker.name === name && hasMaster(broker));
+    for (const broker of brokers) this.#marks.set(broker.idMark, broker);
+    for (const { name } of before)
+      if (isThere(name)) this.#missing.delete(name);
+      else if (!this.#missing.has(name)) this.#missing.set(name, at);
+  }
+
+  /** When the newest of the missing brokers went: one that is gone for good is asked for less and less. */
+  #missingSince(): number | undefined {
+    return this.#missing.size === 0 ? undefined : Math.max(...this.#missing.values());
   }
 
   /** When no NameServer can be asked, or none can know yet, what was known goes on being used. */
@@ -121,11 +149,18 @@ export class Fleet {
       // Only a NameServer's word that there is none is believed over what was known.
       const unknown = error instanceof GantryError && error.code === 'TOPIC_NOT_FOUND';
       if (!known || unknown) throw error;
-      kept.soonOld = true;
+      kept.lackingSince = UNSURE;
       return known.value;
     });
     const kept = this.#keep(value);
-    value.catch(() => void (this.#kept.get(topic) === kept && this.#kept.delete(topic)));
+    value.then(
+      (found) => {
+        if (hasAllBrokers(found)) return;
+        const before = known?.lackingSince;
+        kept.lackingSince ??= before === undefined || before === UNSURE ? kept.at : before;
+      },
+      () => void (this.#kept.get(topic) === kept && this.#kept.delete(topic)),
+    );
     this.#kept.delete(topic);
     this.#kept.set(topic, kept);
     if (this.#kept.size > ROUTES) this.#kept.delete(this.#kept.keys().next().value!);
@@ -173,16 +208,20 @@ export class Fleet {
     return { value, at: this.#clock.monotonic(), doubts: this.#doubts };
   }
 
-  #isGood({ at, doubts, soonOld }: Kept<unknown>): boolean {
-    return (
-      doubts === this.#doubts &&
-      this.#clock.monotonic() - at < (soonOld ? Math.min(RENEW_MS, this.#freshMs) : this.#freshMs)
-    );
+  #isGood({ at, doubts, lackingSince }: Kept<unknown>): boolean {
+    const believedMs = lackingSince === undefined ? this.#freshMs : Math.max(RENEW_MS, at - lackingSince);
+    return doubts === this.#doubts && this.#clock.monotonic() - at < Math.min(believedMs, this.#freshMs);
   }
 }
 
 /** What is asked for here serves everybody who waits for it: nobody's going away ends it. */
 const NEVER = new AbortController().signal;
+
+const hasMaster = ({ address }: LiveBroker): boolean => address !== undefined;
+
+/** Whether every broker of the topic's partitions is registered. */
+const hasAllBrokers = ({ partitions, brokers }: TopicRoute): boolean =>
+  brokersIn(partitions).every((name) => brokers.some(({ broker }) => broker === name));
 
 const named = (brokers: readonly LiveBroker[], name: string): LiveBroker | undefined =>
   brokers.find((broker) => broker.name === name);

@@ -13,6 +13,8 @@ import type { Fleet } from './fleet';
 
 export const RECONCILE_MS = 30_000;
 const FIRST_MS = 3000;
+/** First pause after a round in which somebody could not be asked, or nobody was there to ask; doubles up to the usual one. */
+const RETRY_MS = 500;
 
 export interface ReconcilerParts {
   readonly clock: Clock;
@@ -40,12 +42,14 @@ export class Reconciler implements Service {
   readonly #seen = new Map<string, Seen>();
   readonly #stopped = new AbortController();
   #running: Promise<void> | undefined;
+  /** Rounds in a row in which not everybody was asked, or nobody. */
+  #incomplete = 0;
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
     this.#chore = new Chore({
       clock: parts.clock,
-      everyMs: parts.everyMs ?? RECONCILE_MS,
+      everyMs: () => this.#pauseMs(),
       runOnce: () => this.runOnce(),
       onError: (error) => parts.log.error({ err: error }, 'learning from other brokers failed'),
     });
@@ -74,7 +78,15 @@ export class Reconciler implements Service {
 
   async #round(): Promise<void> {
     const others = await this.#others();
-    await Promise.all(others.map((broker) => this.#ask(broker)));
+    const asked = await Promise.all(others.map((broker) => this.#ask(broker)));
+    // A NameServer that has just started lists nobody, or not everybody who is about to register.
+    if (asked.length > 0 && asked.every((answered) => answered)) this.#incomplete = 0;
+    else this.#incomplete++;
+  }
+
+  #pauseMs(): number {
+    const { everyMs = RECONCILE_MS } = this.#parts;
+    return this.#incomplete === 0 ? everyMs : Math.min(RETRY_MS * 2 ** (this.#incomplete - 1), everyMs);
   }
 
   async #others(): Promise<string[]> {
@@ -89,7 +101,8 @@ export class Reconciler implements Service {
     }
   }
 
-  async #ask(broker: string): Promise<void> {
+  /** Answers whether the broker gave an answer. */
+  async #ask(broker: string): Promise<boolean> {
     const { log, definitions } = this.#parts;
     const { reach } = definitions();
     const before = this.#seen.get(broker);
@@ -97,10 +110,12 @@ export class Reconciler implements Service {
       const digest = await this.#learn(broker, before?.reach === reach ? before.digest : undefined);
       if (digest === undefined) this.#seen.delete(broker);
       else this.#seen.set(broker, { digest, reach });
+      return true;
     } catch (error) {
-      if (this.#stopped.signal.aborted) return;
+      if (this.#stopped.signal.aborted) return false;
       if (!(error instanceof GantryError)) throw error;
       log.info({ broker, ...failureFields(error) }, 'a broker could not be asked what it knows');
+      return false;
     }
   }
 

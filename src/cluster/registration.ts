@@ -21,8 +21,8 @@ const NO_NAMES: ReadonlySet<string> = new Set();
 const DEFAULT_TIMES: LinkTimes = {
   heartbeatMs: DEFAULT_HEARTBEAT_MS,
   callMs: 6_000,
-  retryMinMs: 1_000,
-  retryMaxMs: 10_000,
+  retryMinMs: 500,
+  retryMaxMs: 5_000,
   stopMs: 2_000,
 };
 

@@ -129,6 +129,68 @@ describe('it asks again', () => {
   });
 });
 
+describe('an answer in which brokers are missing is not believed for 30 s', () => {
+  test('without any broker it is asked for again within 500 ms, however long that lasts', async () => {
+    const { clock, nameservers, fleet, names, register } = await setup();
+    for (const { nameserver } of nameservers) for (const name of ['a', 'b']) nameserver.unregister('c', name, 1);
+    for (let i = 0; i < 100; i++) {
+      expect(await names()).toEqual([]);
+      await clock.advance(500);
+    }
+    register('a', 'orders');
+    expect(await names()).toEqual(['a']);
+    expect((await fleet.broker('a')).address).toBe('a:8080');
+  });
+
+  test('a list that shrank is asked for again after 500 ms, then more and more rarely', async () => {
+    const { clock, nameservers, names, count } = await setup();
+    await names();
+    for (const { nameserver } of nameservers) nameserver.unregister('c', 'b', 1);
+    await clock.advance(FRESH_MS);
+    const before = count('brokers');
+    for (let ms = 0; ms < 80_000; ms += 500) {
+      expect(await names()).toEqual(['a']);
+      await clock.advance(500);
+    }
+    const rounds = (count('brokers') - before) / nameservers.length;
+    // After 0, 0.5, 1, 2, 4 … 32 s, then every 30 s.
+    expect(rounds).toBeGreaterThanOrEqual(8);
+    expect(rounds).toBeLessThanOrEqual(10);
+  });
+
+  test('a broker that comes back is seen within 500 ms of its absence', async () => {
+    const { clock, nameservers, names, fleet, register, count } = await setup();
+    await names();
+    await fleet.route('orders');
+    for (const { nameserver } of nameservers) nameserver.unregister('c', 'b', 1);
+    await clock.advance(FRESH_MS);
+    const queues = async () => (await fleet.route('orders')).queues.map(({ broker }) => broker);
+    expect([await names(), await queues()]).toEqual([['a'], ['a']]);
+    register('b', 'orders');
+    await clock.advance(500);
+    expect([await names(), await queues()]).toEqual([
+      ['a', 'b'],
+      ['a', 'b'],
+    ]);
+    const before = count('brokers');
+    await clock.advance(FRESH_MS - 1);
+    await names();
+    expect(count('brokers')).toBe(before);
+  });
+
+  test('a check that is repeated at will asks at most every 500 ms', async () => {
+    const { clock, fleet, register, count } = await setup();
+    await fleet.brokers();
+    register('z');
+    for (let i = 0; i < 10; i++) await fleet.brokersRecently();
+    expect(count('brokers')).toBe(2);
+    await clock.advance(500);
+    for (let i = 0; i < 10; i++)
+      expect((await fleet.brokersRecently()).map(({ name }) => name)).toEqual(['a', 'b', 'z']);
+    expect(count('brokers')).toBe(4);
+  });
+});
+
 describe('when the NameServers fail', () => {
   test('all of them are away: what was known goes on being used, and they are asked again soon', async () => {
     const { clock, nameservers, fleet, names, register } = await setup();

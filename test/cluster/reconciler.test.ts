@@ -109,6 +109,24 @@ test('it asks again every 30 s, and is told nothing while nothing has changed', 
   await until(() => names(own).includes('mail'), 'the new topic');
 });
 
+test('a broker that was not registered yet, or did not answer, is asked soon, not after 30 s', async () => {
+  const { a, own, peers, live, reconciler } = await bench();
+  await a.topic('orders', everywhere);
+  const [first] = live.splice(0, 1);
+  await reconciler.start();
+  expect(peers.asked).toEqual([]);
+  peers.away.add('a');
+  live.unshift(first!);
+  await own.clock.advance(500);
+  await until(() => peers.asked.length === 1, 'the question');
+  await Promise.resolve();
+  peers.away.delete('a');
+  await own.clock.advance(1000);
+  await until(() => names(own).includes('orders'), 'the topic');
+  await own.clock.advance(RECONCILE_MS - 1);
+  expect(peers.asked).toHaveLength(2);
+});
+
 test('a topic that comes from one broker makes what another one said before concern this one: it is asked for that again', async () => {
   const { a, c, own, peers, reconciler } = await bench({ names: ['a', 'c'] });
   await a.topic('orders', everywhere);
