@@ -79,8 +79,24 @@ export function messageReader(operation: Operation): MessageReader {
 }
 
 /** The messages of a call, checked. */
-export const readMessages = (call: Call<'sendMessages'>): OutgoingMessage[] =>
-  messageReader(call.operation).read(call.contentType, call.bodyBytes, call.query);
+export function readMessages(call: Call<'sendMessages'>): OutgoingMessage[] {
+  const messages = messageReader(call.operation).read(call.contentType, call.bodyBytes, call.query);
+  // The Kafka face stores a record where its partition says, which is Kafka's rule, and its key is the messageGroup.
+  if (call.isClients) refuseTwoPlaces(messages);
+  return messages;
+}
+
+/** A messageGroup has one queue: were another one allowed, its messages would be in no order. */
+function refuseTwoPlaces(messages: readonly OutgoingMessage[]): void {
+  for (let i = 0; i < messages.length; i += 1) {
+    const { queue, messageGroup } = messages[i]!;
+    if (queue === undefined || messageGroup === undefined) continue;
+    throw refused(place(i), {
+      field: '/queue',
+      detail: 'does not go with messageGroup, which has its queue already: leave queue out',
+    });
+  }
+}
 
 /** Reads the bodies of one operation. */
 export class MessageReader {

@@ -131,6 +131,11 @@ export class Call<Op extends OperationId> implements Request<Op> {
     return this.req.headers[HOP_HEADER] !== undefined && this.#derived === undefined;
   }
 
+  /** As a client sent it: no part of the cluster has judged or changed it yet. */
+  get isClients(): boolean {
+    return this.#derived === undefined && this.req.headers[HOP_HEADER] === undefined;
+  }
+
   /** The path of the request without its query: a problem's `instance`. */
   get instance(): string {
     return pathOf(this.req.url ?? '/');

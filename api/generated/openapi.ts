@@ -2006,7 +2006,7 @@ export interface components {
             messageGroup?: string;
             /** @description Id of the message, if the sender wants to choose it; it identifies and does not deduplicate. */
             messageId?: string;
-            /** @description The queue to store the message in, instead of one chosen by the broker. */
+            /** @description The queue to store the message in, instead of one chosen by the broker; not beside messageGroup, which has one queue for all of its messages. */
             queue?: components["schemas"]["QueueSelector"];
             /**
              * Format: int64

@@ -795,6 +795,14 @@ describe('messages', () => {
     },
   );
 
+  test('a queue beside a messageGroup, which has its queue already', async () => {
+    const both = { body: 'a', messageGroup: 'g', queue: { broker: 'broker-a', queueId: 0 } };
+    await refused(json(both, 'payments'), 'VALIDATION_FAILED', '#/messages/0/queue');
+    await refused(json({ messages: [{ body: 'a' }, both] }), 'VALIDATION_FAILED', '#/messages/1/queue');
+    const lines = { bytes: JSON.stringify(both), contentType: 'application/x-ndjson' };
+    await refused(send(lines, 'payments'), 'VALIDATION_FAILED', '#/messages/0/queue');
+  });
+
   test('text that is no Unicode', async () => {
     const bytes = Buffer.from([0x61, 0xc3, 0x28]);
     for (const contentType of [

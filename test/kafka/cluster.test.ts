@@ -63,6 +63,16 @@ test('a key has one partition, wherever it is sent', async () => {
   expect(new Set([...seen.values()].flatMap((set) => [...set])).size).toBe(4);
 });
 
+test('a record of a FIFO topic has the partition that it names, also beside a key of any length', async () => {
+  await create('ordered', { type: 'FIFO' });
+  for (const front of fronts)
+    for (const key of ['k', 'long '.repeat(20)]) {
+      const records = [0, 1, 2, 3].map((partition) => ({ key, value: 'v', partition }));
+      const { body } = await front.post('/topics/ordered', { records }, { type: TEXT_V2 });
+      expect((body as { offsets: Result[] }).offsets.map(({ partition }) => partition)).toEqual([0, 1, 2, 3]);
+    }
+});
+
 test('to each partition from each front, and read there', async () => {
   await create('direct');
   for (const [i, front] of fronts.entries())

@@ -109,6 +109,10 @@ test('a messageGroup has one queue whoever sends it, and a request for many is a
   }
   const used = queues.filter(({ length }) => length > 0).length;
   expect(used).toBeGreaterThan(2);
+  for (const name of FRONTS) {
+    const both = { body: 'x', messageGroup: 'group-1', queue: { broker: 'b', queueId: 0 } };
+    expect((await send(name, topic, [both])).problem).toMatchObject({ status: 400, code: 'VALIDATION_FAILED' });
+  }
 });
 
 test('a key leads to its home from every front; while that is away it is refused, and stored once when it is back', async () => {
