@@ -9,7 +9,6 @@ import { LIMITS } from '../src/base/limits';
 import { DELAY_LEVELS_MS } from '../src/broker/delayLevels';
 import { bodyBytes, type OutgoingMessage } from '../src/broker/message';
 import type { Operation } from './contract';
-import { isMeantEmpty } from './emptyBody';
 import { fieldsOfItems, fieldsOfObject, type FieldTexts } from './exactJson';
 import { decodeUtf8, parseJson } from './jsonText';
 import { isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
@@ -208,10 +207,6 @@ export function fromWire(wire: WireMessage, index: number, line: number, bodyJso
     : text
       ? wire.body!
       : base64Body(wire.body!, place(index, line));
-  if (body.length === 0 && !isMeantEmpty(properties)) {
-    const { pointer, prefix } = place(index, line);
-    throw bodyEmpty(`${pointer}/body`, `${prefix}A message has a body of at least one byte.`);
-  }
   if (bodyBytes(body) > LIMITS.messageBodyBytes) throw tooLarge(place(index, line), bodyBytes(body));
   if (tag !== undefined || keys || properties || messageGroup !== undefined) {
     const fault = attributeFault(tag, keys, properties, messageGroup);
@@ -283,7 +278,9 @@ function readRaw(
   bytes: Buffer,
   query: RawMessageQuery,
 ): OutgoingMessage {
-  if (bytes.length === 0) throw bodyEmpty('', 'The request has no body: it is the message.');
+  if (bytes.length === 0 && contentType === undefined) {
+    throw bodyEmpty('', 'The request has no body: it is the message. Give a content type to send an empty message.');
+  }
   if (bytes.length > LIMITS.messageBodyBytes) throw tooLarge({ pointer: '', prefix: '' }, bytes.length);
   if (text) decodeUtf8(bytes);
   if (contentType !== undefined && contentType.length > CONTENT_TYPE_CHARACTERS) {

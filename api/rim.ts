@@ -128,7 +128,11 @@ export class BoundOperation {
 
   async #readBody({ req, res }: Exchange): Promise<Buffer> {
     const { id, method, body } = this.#operation;
-    if (!bringsBody(req)) return NO_BODY;
+    if (!bringsBody(req)) {
+      // An empty body is a message there, and a form type (curl -d '') is none.
+      if (id === 'sendMessages') checkContentType(this.#operation, req.headers['content-type']);
+      return NO_BODY;
+    }
     if (method === 'get' || method === 'delete') {
       throw new GantryError('MALFORMED_REQUEST', `${req.method} takes no body.`);
     }

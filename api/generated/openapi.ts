@@ -1983,7 +1983,7 @@ export interface components {
         };
         /** @description A message to store. It has either `body` or `bodyJson`. */
         OutgoingMessage: {
-            /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. Empty only beside the property `gantry-kafka-value`, whose value `null` or `empty` says that it is meant. */
+            /** @description The body as text, or as base64 with bodyEncoding BASE64; 0 bytes to 4 MiB. */
             body?: string;
             /** @description The body as any JSON value; its text is stored as it was sent (numbers, order and doubling of names, escapes, blanks) with contentType application/json and comes out as a `body` string. */
             bodyJson?: unknown;
@@ -2087,7 +2087,7 @@ export interface components {
         };
         /** @description A message as sendMessages takes it, but for its place and time, which the decision gives. */
         TransactionalMessage: {
-            /** @description The body as text, or as base64 with bodyEncoding BASE64; 1 byte to 4 MiB. Empty only beside the property `gantry-kafka-value`, whose value `null` or `empty` says that it is meant. */
+            /** @description The body as text, or as base64 with bodyEncoding BASE64; 0 bytes to 4 MiB. */
             body?: string;
             /** @description The body as any JSON value; its text is stored as it was sent (numbers, order and doubling of names, escapes, blanks) with contentType application/json and comes out as a `body` string. */
             bodyJson?: unknown;
@@ -5813,7 +5813,7 @@ export interface operations {
             };
             cookie?: never;
         };
-        /** @description The messages. 1 byte to 4 MiB for each body, at most 1,000 messages and 4 MiB of bodies together. */
+        /** @description The messages. 0 bytes to 4 MiB for each body, at most 1,000 messages and 4 MiB of bodies together. */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["SendMessagesRequest"];

@@ -11,10 +11,10 @@
  * gantry-message-group, gantry-property-NAME.
  */
 import { LIMITS } from '../../src/base/limits';
-import { EMPTY_BODY as VALUE } from '../emptyBody';
 import { attributeFault } from '../messageAttributes';
 import { isReservedProperty } from '../reservedProperties';
 
+export const VALUE = 'gantry-kafka-value';
 export const KEY = 'gantry-kafka-key';
 export const HEADERS = 'gantry-kafka-headers';
 export const TIMESTAMP = 'gantry-kafka-timestamp';

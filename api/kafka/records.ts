@@ -2,8 +2,7 @@
  * Messages as records, written as JSON text. A record that cannot be shown in the wanted format is shown as text or, if
  * it is none, in base64, and says so in a header: one of them never fails an answer.
  */
-import { isMeantEmpty } from '../emptyBody';
-import { headersOf, keyOf, SHOWN, textOf, timestampOf, type Attributes, type Header } from './attributes';
+import { headersOf, keyOf, SHOWN, textOf, timestampOf, VALUE, type Attributes, type Header } from './attributes';
 import type { Dialect } from './dialects';
 import type { Format } from './mediaTypes';
 
@@ -69,7 +68,7 @@ const headersJson = (headers: readonly Header[]): string =>
 
 function showValue(message: NativeMessage, format: Format): Shown {
   const { body, bodyEncoding, properties } = message;
-  if (body === '' && isMeantEmpty(properties) && properties['gantry-kafka-value'] === 'null') return NULL;
+  if (body === '' && properties[VALUE] === 'null') return NULL;
   if (bodyEncoding === 'BASE64')
     return format === 'binary' ? { json: `"${body}"` } : showBytes(Buffer.from(body, 'base64'), format);
   return format === 'binary' ? { json: `"${Buffer.from(body, 'utf8').toString('base64')}"` } : showText(body, format);

@@ -66,6 +66,33 @@ class Consumer {
 const bodies = (messages: readonly { body: string }[]): string[] => messages.map(({ body }) => body);
 const texts = (...of: string[]) => ({ messages: of.map((body) => ({ body })) });
 
+test('a message without a body is stored, polled and found by its id', async () => {
+  const topic = await newTopic();
+  const consumer = new Consumer(topic);
+  await consumer.join();
+  const ids: string[] = [];
+  for (const [body, type] of [
+    ['{"body":"","tag":"ping"}', 'application/json'],
+    ['{"body":"","bodyEncoding":"BASE64"}', 'application/x-ndjson'],
+    ['', 'text/plain'],
+    ['', 'application/octet-stream'],
+  ] as const) {
+    const sent = await client.call('sendMessages', { path: { topic }, bytes: body, contentType: type });
+    expect(sent.status).toBe(200);
+    ids.push(sent.body.results[0]!.messageId!);
+  }
+  const { messages } = await consumer.poll();
+  expect(messages.map(({ body, tag }) => [body, tag])).toEqual([
+    ['', 'ping'],
+    ['', undefined],
+    ['', undefined],
+    ['', undefined],
+  ]);
+  for (const messageId of ids) {
+    expect((await client.call('getMessage', { path: { topic, messageId } })).body.body).toBe('');
+  }
+});
+
 describe('rule 5: a dropped answer loses nothing', () => {
   test('a client that goes away while it waits leaves no poll behind and misses no message', async () => {
     const topic = await newTopic();
