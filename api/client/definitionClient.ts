@@ -1,6 +1,7 @@
 /** What brokers tell each other about topics and groups, over HTTP. */
 import { GantryError } from '../../src/base/errors';
 import type { Definition } from '../../src/broker/definition';
+import type { Holding } from '../../src/broker/holdings';
 import type { DefinitionAnswer, DefinitionPeers, DefinitionQuestion } from '../../src/cluster/definitionPeers';
 import type { Fleet } from '../../src/cluster/fleet';
 import { PeerAnswer, type PeerRequest } from '../front/peer';
@@ -35,6 +36,11 @@ export class DefinitionClient implements DefinitionPeers {
     const query = { limit: PAGE, ...question };
     const answer = await this.#call(broker, 'listDefinitions', { path: {}, query }, signal);
     return answer.orThrow().json<DefinitionAnswer>();
+  }
+
+  async holdings(broker: string, topic: string, fromQueue: number, signal: AbortSignal): Promise<readonly Holding[]> {
+    const answer = await this.#call(broker, 'listHoldings', { path: { topic }, query: { fromQueue } }, signal);
+    return answer.orThrow().json<{ holdings: readonly Holding[] }>().holdings;
   }
 
   async #call<Op extends OperationId>(

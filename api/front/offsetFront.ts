@@ -20,6 +20,7 @@ interface Progress {
   readonly lag: number;
   readonly ready?: number;
   readonly inFlight?: number;
+  readonly stranded?: number;
   readonly offsets: readonly object[];
 }
 
@@ -118,10 +119,12 @@ const missing = ({ away, refusals }: Round) => namely([...away.keys(), ...refusa
 
 function progressIn(answers: readonly PeerAnswer[]) {
   const parts = answers.map((answer) => answer.json<Progress>());
-  const sum = (field: 'lag' | 'ready' | 'inFlight') => parts.reduce((total, part) => total + (part[field] ?? 0), 0);
+  const sum = (field: 'lag' | 'ready' | 'inFlight' | 'stranded') =>
+    parts.reduce((total, part) => total + (part[field] ?? 0), 0);
   const leased = parts.some(({ ready }) => ready !== undefined);
   return {
     ...{ group: parts[0]!.group, topic: parts[0]!.topic, lag: sum('lag') },
+    ...(sum('stranded') > 0 ? { stranded: sum('stranded') } : {}),
     ...(leased ? { ready: sum('ready'), inFlight: sum('inFlight') } : {}),
     offsets: parts.flatMap(({ offsets }) => offsets),
   };

@@ -9,7 +9,7 @@ import { rendezvous } from '../../src/cluster/rendezvous';
 import type { TagOperations } from '../handlers/tags';
 import type { TopicOperations } from '../handlers/topics';
 import { nameOf } from '../names';
-import type { Answer, Call, HandlerTable } from '../operation';
+import type { HandlerTable } from '../operation';
 import { listCursor } from '../paging';
 import { askedOf, type Front } from './front';
 import { holdersOf, type OwnTopics } from './holders';
@@ -19,10 +19,8 @@ import { answersOf, namely, type Rounds } from './rounds';
 export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<TopicOperations | TagOperations> {
   const { front } = rounds;
   const holders = { front, groups };
-  const atHome = async (call: Call<'updateTopic' | 'putTag' | 'deleteTag'>): Promise<Answer> => {
-    const [home] = await holdersOf(holders, call);
-    return front.forward(call, home!);
-  };
+  const homeFor = async (call: Parameters<typeof holdersOf>[1]): Promise<string> =>
+    (await holdersOf(holders, call))[0]!;
   return {
     async listTopics(call) {
       const brokers = await front.liveBrokers();
@@ -52,9 +50,9 @@ export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<Topi
       return rounds.inTurn(call, await holdersOf(holders, call));
     },
 
-    updateTopic: atHome,
-    putTag: atHome,
-    deleteTag: atHome,
+    updateTopic: async (call) => front.forward(call, await homeFor(call)),
+    putTag: async (call) => front.forward(call, await homeFor(call)),
+    deleteTag: async (call) => front.forward(call, await homeFor(call)),
 
     async deleteTopic(call) {
       return rounds.inTurn(call, await holdersOf(holders, call));

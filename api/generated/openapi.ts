@@ -77,7 +77,7 @@ export interface paths {
         head?: never;
         /**
          * Change a topic
-         * @description Changes the fields that are given; null resets a field to its default, absent fields stay. `readQueues` must stay at least `writeQueues`: to shrink a topic, lower writeQueues, let consumers finish, then lower readQueues. Growing a FIFO topic needs `allowReorder`. Queues that are hidden by shrinking keep their messages.
+         * @description Changes the fields that are given; null resets a field to its default, absent fields stay. `readQueues` must stay at least `writeQueues`: to shrink a topic, lower writeQueues, let consumers finish, then lower readQueues. Lowering readQueues is refused with 409 IN_USE while a group has unread messages in the queues that go (`holdings` names them), unless `force=true`: then these messages are stranded. No group receives them, getOffsets counts them as `stranded` and not as lag, and they are readable again when readQueues grows back. Messages that no group still has to read do not count, and scheduled, prepared and failed messages go to queues that stay. Growing a FIFO topic needs `allowReorder`.
          */
         patch: operations["updateTopic"];
         trace?: never;
@@ -1275,6 +1275,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/peer/topics/{topic}/holdings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        /**
+         * What this broker still holds of a topic
+         * @description Asked by the home of a topic before it takes queues away.
+         */
+        get: operations["listHoldings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/peer/definitions": {
         parameters: {
             query?: never;
@@ -1547,6 +1573,8 @@ export interface components {
             groups?: string[];
             /** @description Live members of the group, at most 100 (IN_USE). */
             consumers?: string[];
+            /** @description Messages that stand in the way, at most 100 entries (IN_USE). */
+            holdings?: components["schemas"]["Holding"][];
             /**
              * Format: int64
              * @description First offset that is kept (OFFSET_MOVED).
@@ -1719,6 +1747,27 @@ export interface components {
         DeleteTopicResult: {
             /** @description One entry per broker. */
             results: components["schemas"]["BrokerResult"][];
+        };
+        /** @description Messages on a broker that somebody still needs. */
+        Holding: {
+            /** @description Why they are needed. UNREAD: a group has not finished reading them. */
+            kind: string;
+            /** @description Name of the broker group that has them. */
+            broker: string;
+            /** @description Topic that they were sent to. */
+            topic: string;
+            /** @description Group that they are kept for. */
+            group?: string;
+            /**
+             * Format: int64
+             * @description How many there are.
+             */
+            messages: number;
+        };
+        /** @description What a broker still holds. */
+        HoldingList: {
+            /** @description One entry for each kind, topic and group. */
+            holdings: components["schemas"]["Holding"][];
         };
         /** @description One page of what a broker knows. */
         DefinitionList: {
@@ -3549,6 +3598,11 @@ export interface components {
             lag: number;
             /**
              * Format: int64
+             * @description Messages not yet committed in queues beyond the topic's readQueues, which nobody is given until readQueues grows back; absent when there are none.
+             */
+            stranded?: number;
+            /**
+             * Format: int64
              * @description Messages in all queues that can be received now; only for groups that use leases.
              */
             ready?: number;
@@ -3592,9 +3646,14 @@ export interface components {
             minOffset: number;
             /**
              * Format: int64
-             * @description Messages between the committed position and the end.
+             * @description Messages between the committed position and the end; 0 for a queue whose messages are stranded.
              */
             lag: number;
+            /**
+             * Format: int64
+             * @description Messages between the committed position and the end of a queue beyond the topic's readQueues, which nobody is given until readQueues grows back; absent for other queues.
+             */
+            stranded?: number;
             /**
              * Format: int64
              * @description Messages that can be received now; only for groups that use leases.
@@ -4600,6 +4659,11 @@ export interface components {
          */
         Force: boolean;
         /**
+         * @description Shrink although messages in the queues that go are unread.
+         * @example false
+         */
+        ForceShrink: boolean;
+        /**
          * @description List system topics or groups, too.
          * @example false
          */
@@ -5090,7 +5154,13 @@ export interface operations {
     };
     updateTopic: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Shrink although messages in the queues that go are unread.
+                 * @example false
+                 */
+                force?: components["parameters"]["ForceShrink"];
+            };
             header?: {
                 /** @description Only if the resource has one of these ETags, or with `*` if it exists; else 412. */
                 "If-Match"?: components["parameters"]["IfMatch"];
@@ -5154,6 +5224,7 @@ export interface operations {
             405: components["responses"]["MethodNotAllowed"];
             406: components["responses"]["NotAcceptable"];
             408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["PayloadTooLarge"];
             414: components["responses"]["UriTooLong"];
@@ -8921,6 +8992,61 @@ export interface operations {
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
             504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    listHoldings: {
+        parameters: {
+            query?: {
+                /** @description The first queue that is asked about; those behind it are, too. */
+                fromQueue?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What it holds. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "holdings": [
+                     *         {
+                     *           "kind": "UNREAD",
+                     *           "broker": "broker-a",
+                     *           "topic": "orders",
+                     *           "group": "billing",
+                     *           "messages": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["HoldingList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
         };
     };
     listDefinitions: {

@@ -1,7 +1,10 @@
 /** What brokers share, on the wire between them. */
 import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
+import { topicNamed } from '../../src/broker/core';
+import { queuesBehind, unreadIn } from '../../src/broker/holdings';
 import { bulkAnswer, failed, type BulkItem } from '../bulk';
+import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterOf, listCursor } from '../paging';
 
@@ -14,8 +17,14 @@ export interface DefinitionDeps {
 export function definitionHandlers({
   broker,
   registered,
-}: DefinitionDeps): HandlerTable<'listDefinitions' | 'installDefinitions'> {
+}: DefinitionDeps): HandlerTable<'listDefinitions' | 'installDefinitions' | 'listHoldings'> {
   return {
+    listHoldings({ path, query }) {
+      const topic = topicNamed(broker.state, nameOf(path.topic));
+      const holdings = unreadIn(broker.state, topic, queuesBehind(topic, query.fromQueue ?? 0));
+      return { status: 200, body: { holdings } };
+    },
+
     listDefinitions({ query }) {
       const { definitions } = broker.rooms;
       const { digest } = definitions;

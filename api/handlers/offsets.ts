@@ -32,7 +32,8 @@ export function offsetHandlers({ broker }: { readonly broker: Broker }): Handler
         minOffset: queue.min,
         maxOffset: queue.max,
       }));
-      const total = (field: 'lag' | 'ready' | 'inFlight') => queues.reduce((sum, one) => sum + (one[field] ?? 0), 0);
+      const total = (field: 'lag' | 'ready' | 'inFlight' | 'stranded') =>
+        queues.reduce((sum, one) => sum + (one[field] ?? 0), 0);
       const leased = queues.some(({ ready }) => ready !== undefined);
       return {
         status: 200,
@@ -40,6 +41,7 @@ export function offsetHandlers({ broker }: { readonly broker: Broker }): Handler
           group: group.name,
           topic: group.topicName,
           lag: total('lag'),
+          ...(total('stranded') > 0 ? { stranded: total('stranded') } : {}),
           ...(leased ? { ready: total('ready'), inFlight: total('inFlight') } : {}),
           offsets,
         },

@@ -3,6 +3,7 @@ import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
 import { permissionHere } from '../../src/broker/brokerPermission';
 import { brokersIn } from '../../src/broker/partitions';
+import { queuesInUse } from '../../src/broker/topicChanges';
 import type { Topic, TopicPatch } from '../../src/broker/topic';
 import type { Fleet } from '../../src/cluster/fleet';
 import type { Routes } from '../../src/cluster/routes';
@@ -67,10 +68,11 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
       return { status: 200, body: topicView(topic), headers: { ETag: topicTag(topic) } };
     },
 
-    async updateTopic({ path, body, headers }) {
+    async updateTopic({ path, query, body, headers }) {
       const name = nameOf(path.topic);
       await checkBrokers(deps, body.brokers ?? undefined);
-      const patch = withDefaults(body, defaultQueues);
+      const patch = { ...withDefaults(body, defaultQueues), keepsUnread: !query.force };
+      if (patch.keepsUnread) await checkShrinking(deps, name, patch.readQueues);
       const { topic } = await broker.rooms.topics.update(name, patch, preconditionOf(headers, idOf(broker, name)));
       const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
       return { status: 200, body: { ...topicView(topic), ...notTold(told) }, headers: { ETag: topicTag(topic) } };
@@ -119,6 +121,15 @@ export function tellTopic(deps: Pick<TopicDeps, 'broker' | 'spread'>, topic: Top
   const { definitions } = deps.broker.rooms;
   const others = definitions.others(brokersIn(topic.partitions));
   return deps.spread.tell(others, [...definitions.topic(topic.name), ...definitions.groupsOf(topic.no)]);
+}
+
+/** The home judges its own queues when it decides. Throws IN_USE by what other brokers have, SERVICE_NOT_AVAILABLE. */
+async function checkShrinking({ broker, spread }: TopicDeps, name: string, readQueues: number | undefined) {
+  const topic = broker.state.topicsByName.get(name)?.record;
+  if (!topic || readQueues === undefined || readQueues >= topic.readQueues) return;
+  const others = broker.rooms.definitions.others(brokersIn(topic.partitions));
+  const unread = await spread.holdings(others, name, readQueues);
+  if (unread.length > 0) throw queuesInUse({ name, readQueues }, unread);
 }
 
 /** A topic is spread over brokers that exist: its list of them only grows. Throws BROKER_NOT_FOUND. */

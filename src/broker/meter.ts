@@ -111,6 +111,11 @@ function meterConsuming(registry: Registry, broker: Broker): void {
       (g) => onTheWay(broker, g).inFlight,
     ],
     ['rocketmq_consumer_ready_messages', 'Messages that wait to be handed out', (g) => onTheWay(broker, g).ready],
+    [
+      'gantry_consumer_stranded_messages',
+      'Unread messages in queues beyond the readQueues of their topic',
+      (g) => strandedOf(broker, g),
+    ],
     ['gantry_consumer_retry_waiting_messages', 'Failed messages that wait for their next try', (g) => g.counts.waiting],
     ['gantry_consumer_dead_letters', 'Messages given up and kept', (g) => g.counts.dead],
   ];
@@ -134,10 +139,13 @@ function onTheWay(broker: Broker, group: GroupState): { ready: number; inFlight:
   for (const progress of broker.rooms.positions.offsets(group.record.name).queues) {
     const inFlight = progress.inFlight ?? handedOut(broker, group, progress);
     total.inFlight += inFlight;
-    total.ready += progress.ready ?? progress.lag - inFlight;
+    total.ready += progress.ready ?? Math.max(0, progress.lag - inFlight);
   }
   return total;
 }
+
+const strandedOf = (broker: Broker, group: GroupState): number =>
+  broker.rooms.positions.offsets(group.record.name).queues.reduce((sum, { stranded = 0 }) => sum + stranded, 0);
 
 /** What the owner of a queue, or a listener, was handed beyond what is committed. */
 function handedOut(broker: Broker, group: GroupState, { queue, committed, consumerId }: QueueProgress): number {

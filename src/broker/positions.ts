@@ -21,6 +21,8 @@ export interface QueueProgress {
   /** In a group that uses leases: messages nobody has, and those that somebody has. */
   readonly ready?: number;
   readonly inFlight?: number;
+  /** Of a queue that is not read now, because its topic has fewer `readQueues`: messages behind the position. */
+  readonly stranded?: number;
 }
 
 export type ResetTarget = 'EARLIEST' | 'LATEST' | { readonly timestamp: number } | { readonly offset: number };
@@ -90,16 +92,25 @@ export class Positions {
       const number = queueNumber(queue.topic, queue.queueId);
       const owner = this.#core.consumers.owner(group, queue)?.id;
       const leases = leased.has(queue) || group.leases.has(number) ? this.#desks.lag(group, queue) : {};
-      return { ...progress(queue, group.offsets.get(number)), ...(owner === undefined ? {} : { owner }), ...leases };
+      return { ...this.#progress(queue, group.offsets.get(number), leases), ...(owner === undefined ? {} : { owner }) };
     });
     return { group: group.record, queues };
+  }
+
+  /** A queue beyond the topic's `readQueues` has no lag that anybody could work off: what lies there is stranded. */
+  #progress(queue: Queue, position: number | undefined, leases: Partial<QueueProgress> = {}): QueueProgress {
+    const shown = progress(queue, position);
+    const readQueues = this.#core.state.topics.get(queue.topic)?.record.readQueues ?? 0;
+    if (queue.queueId < readQueues) return { ...shown, ...leases };
+    const stranded = shown.lag > 0 ? { stranded: shown.lag } : {};
+    return { ...shown, lag: 0, ...leases, ...(leases.ready === undefined ? {} : { ready: 0 }), ...stranded };
   }
 
   #heard(group: GroupState, consumerId: string | undefined): QueueProgress[] {
     const listeners = [...group.listeners].filter(([id]) => consumerId === undefined || id === consumerId);
     return listeners.flatMap(([id, { offsets }]) =>
       this.#queuesOf(group).map((queue) => ({
-        ...progress(queue, offsets.get(queueNumber(queue.topic, queue.queueId))),
+        ...this.#progress(queue, offsets.get(queueNumber(queue.topic, queue.queueId))),
         consumerId: id,
       })),
     );

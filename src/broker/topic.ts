@@ -45,6 +45,8 @@ export interface TopicPatch {
   /** It gets queues on these, too. */
   readonly brokers?: readonly string[];
   readonly allowReorder?: boolean;
+  /** It is refused while a group has unread messages in queues that it takes away. Absent in commands of old journals. */
+  readonly keepsUnread?: boolean;
 }
 
 /** Its home: the one broker that changes it, and tells the others. It never moves. */

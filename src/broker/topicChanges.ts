@@ -3,6 +3,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { Precondition } from './command';
+import { queuesBehind, stillHeld, unreadIn, type Holding } from './holdings';
 import { Queue } from './queue';
 import { groupOfOwnTopic, isSystemTopic, subscriptionTo } from './group';
 import { removeGroup } from './groupChanges';
@@ -109,10 +110,12 @@ export function updateTopic(state: BrokerState, applied: Applied<CommandOf<'upda
   const failed = preconditionRefusal(command, topic.record.version, `topic ${topic.record.name}`);
   if (failed) return { refused: failed };
   const before = topic.record;
-  const { allowReorder, ...patch } = command.patch;
+  const { allowReorder, keepsUnread, ...patch } = command.patch;
   const merged = merge(before, patch);
   const refused = refuseUpdate(state, topic, merged, allowReorder === true);
   if (refused) return { refused };
+  const unread = keepsUnread ? unreadIn(state, topic, queuesBehind(topic, merged.readQueues)) : [];
+  if (unread.length > 0) return { refused: queuesInUse(merged, unread) };
   const grown = merged.partitions !== before.partitions;
   if (!grown && COMPARED.every((field) => before[field] === merged[field]))
     return { ok: { topic: before, changed: false } };
@@ -122,7 +125,15 @@ export function updateTopic(state: BrokerState, applied: Applied<CommandOf<'upda
   return { ok: { topic: topic.record, changed: true } };
 }
 
-function merge(before: Topic, patch: Omit<TopicPatch, 'allowReorder'>): Topic {
+/** Fewer queues would leave unread messages without a reader. */
+export const queuesInUse = ({ name, readQueues }: Pick<Topic, 'name' | 'readQueues'>, unread: readonly Holding[]) =>
+  stillHeld(
+    `queues ${readQueues} and up of topic ${name} have unread messages`,
+    unread,
+    'say force=true, which leaves them stranded until readQueues grows back. Lowering writeQueues first lets no more come',
+  );
+
+function merge(before: Topic, patch: Omit<TopicPatch, 'allowReorder' | 'keepsUnread'>): Topic {
   const { description, brokers = [], ...rest } = patch;
   const all = [...new Set([...brokersIn(before.partitions), ...[...brokers].sort()])];
   const partitions = growPartitions(before.partitions, all, rest.readQueues ?? before.readQueues);

@@ -1,6 +1,7 @@
 /** The other brokers, as this one tells them what it has decided and asks what they have. api/client implements it over HTTP. */
 import type { GantryError } from '../base/errors';
 import type { Definition } from '../broker/definition';
+import type { Holding } from '../broker/holdings';
 
 export interface DefinitionQuestion {
   /** Behind which page to go on. */
@@ -29,6 +30,8 @@ export interface DefinitionPeers {
     definitions: readonly Definition[],
     signal: AbortSignal,
   ): Promise<readonly (GantryError | undefined)[]>;
+  /** Asks a broker what it holds of a topic in queues from number `fromQueue` on. Rejects with a GantryError. */
+  holdings(broker: string, topic: string, fromQueue: number, signal: AbortSignal): Promise<readonly Holding[]>;
   /** Asks a broker for a page of what it knows. Rejects with a GantryError. */
   list(broker: string, question: DefinitionQuestion, signal: AbortSignal): Promise<DefinitionAnswer>;
 }

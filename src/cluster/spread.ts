@@ -5,6 +5,7 @@
 import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
 import type { Definition } from '../broker/definition';
+import type { Holding } from '../broker/holdings';
 import type { Definitions } from '../broker/definitions';
 import { withDeadline } from './deadline';
 import type { DefinitionPeers } from './definitionPeers';
@@ -46,6 +47,25 @@ export class Spread {
     for (const definition of answer.definitions) await definitions().install(definition);
   }
 
+  /**
+   * Messages that other brokers hold of a topic in queues from number `fromQueue` on. A broker that does not know the topic
+   * holds none. Rejects with SERVICE_NOT_AVAILABLE when one of them cannot be asked.
+   */
+  async holdings(brokers: readonly string[], topic: string, fromQueue: number): Promise<Holding[]> {
+    const lists = await Promise.all(brokers.map((broker) => this.#holdingsAt(broker, topic, fromQueue)));
+    return lists.flat();
+  }
+
+  async #holdingsAt(broker: string, topic: string, fromQueue: number): Promise<readonly Holding[]> {
+    try {
+      return await this.#within(broker, (signal) => this.#parts.peers.holdings(broker, topic, fromQueue, signal));
+    } catch (error) {
+      if (!(error instanceof GantryError)) throw error;
+      if (error.code === 'TOPIC_NOT_FOUND') return [];
+      throw cannotTell(broker, topic);
+    }
+  }
+
   /** Calls under way end. */
   stop(): void {
     this.#stopped.abort(new GantryError('SERVICE_NOT_AVAILABLE', 'this broker is stopping', { retryAfterMs: 1000 }));
@@ -71,6 +91,13 @@ export class Spread {
     }
   }
 }
+
+const cannotTell = (broker: string, topic: string): GantryError =>
+  new GantryError(
+    'SERVICE_NOT_AVAILABLE',
+    `broker ${broker} is away and may have unread messages of topic ${topic}: nothing was changed. Repeat this when it is back, or say force=true`,
+    { retryAfterMs: 1000 },
+  );
 
 const silent = (broker: string): GantryError =>
   new GantryError('SERVICE_NOT_AVAILABLE', `broker ${broker} did not answer; it follows when it can be reached`, {

@@ -1,6 +1,6 @@
 /** Topics and their tags: created, changed, deleted, and what stands in the way. */
 import { LIMITS } from '../../src/base/limits';
-import { codeOf, NAME, newTopic, setup, stopBrokers, type TestBroker } from '../support/broker';
+import { bodies, codeOf, NAME, newTopic, setup, stopBrokers, type TestBroker } from '../support/broker';
 import type { ManualClock } from '../support/clock';
 import type { TopicPatch } from '../../src/broker/topic';
 
@@ -131,6 +131,71 @@ describe('changing a topic', () => {
     await update(t, { readQueues: 2 });
     expect((await t.readAll('orders', 1)).length).toBe(1);
     expect(t.rooms.topics.get('orders').partitions).toHaveLength(2);
+  });
+
+  describe('to fewer queues, of which some are unread', () => {
+    const shrunk = { readQueues: 1, writeQueues: 1, keepsUnread: true };
+
+    async function withUnread(mode: 'CLUSTERING' | 'BROADCASTING' = 'CLUSTERING') {
+      const t = await setup();
+      await create(t, { readQueues: 2, writeQueues: 2 });
+      await t.group('billing', { mode });
+      await t.send('orders', { body: 'm0', queue: { broker: NAME, queueId: 1 } });
+      return t;
+    }
+
+    test('is refused, and says which group has how many to read', async () => {
+      const t = await withUnread();
+      await expect(update(t, shrunk)).rejects.toMatchObject({
+        code: 'IN_USE',
+        message: expect.stringContaining('1 unread messages of topic orders for group billing'),
+        extras: {
+          members: { holdings: [{ kind: 'UNREAD', broker: NAME, topic: 'orders', group: 'billing', messages: 1 }] },
+        },
+      });
+      expect(t.rooms.topics.get('orders').readQueues).toBe(2);
+    });
+
+    test('is refused while messages are leased, and done when they are acknowledged', async () => {
+      const t = await withUnread();
+      const { messages } = await t.receive();
+      expect(await codeOf(update(t, shrunk))).toBe('IN_USE');
+      const handles = messages.map(({ receiptHandle }) => receiptHandle);
+      await t.rooms.leases.acknowledge('billing', handles);
+      expect((await update(t, shrunk)).topic.readQueues).toBe(1);
+    });
+
+    test('is refused while a listener has messages to read', async () => {
+      const t = await withUnread('BROADCASTING');
+      await t.join();
+      expect(await codeOf(update(t, shrunk))).toBe('IN_USE');
+    });
+
+    test('is done when no group is left to read them', async () => {
+      const t = await withUnread();
+      await t.rooms.groups.delete('billing', false);
+      expect((await update(t, shrunk)).topic.readQueues).toBe(1);
+      await update(t, { description: 'still so', keepsUnread: true });
+    });
+
+    test('by force strands them: no lag, told in the offsets, readable again when the queues are', async () => {
+      const t = await withUnread();
+      const { keepsUnread: _, ...forced } = shrunk;
+      await update(t, forced);
+      const shown = () =>
+        t.rooms.positions
+          .offsets('billing')
+          .queues.map(({ lag, stranded }) => ({ lag, ...(stranded && { stranded }) }));
+      expect(shown()).toEqual([{ lag: 0 }, { lag: 0, stranded: 1 }]);
+      expect(await t.receive()).toMatchObject({ messages: [], reason: 'CAUGHT_UP' });
+      expect(shown()).toEqual([{ lag: 0 }, { lag: 0, stranded: 1 }]);
+      // What is hidden already is in nobody's way.
+      await update(t, { description: 'smaller', keepsUnread: true });
+      await t.restart();
+      await update(t, { readQueues: 2, writeQueues: 2 });
+      expect(shown()).toEqual([{ lag: 0 }, { lag: 1 }]);
+      expect(bodies((await t.receive()).messages)).toEqual(['m0']);
+    });
   });
 
   test('that is FIFO to another number of writable queues needs a word', async () => {

@@ -28,6 +28,10 @@ class FakePeers implements DefinitionPeers {
     return Promise.reject(new Error('a reconciler tells nobody'));
   }
 
+  holdings(): Promise<never> {
+    return Promise.reject(new Error('a reconciler takes nothing away'));
+  }
+
   async list(broker: string, question: DefinitionQuestion, signal: AbortSignal): Promise<DefinitionAnswer> {
     this.asked.push({ broker, question });
     if (this.away.has(broker)) throw new GantryError('SERVICE_NOT_AVAILABLE', 'away');

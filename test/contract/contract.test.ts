@@ -304,6 +304,7 @@ describe('/v1 changes by addition only', () => {
       'listDeadLetters GET /v1/groups/{group}/dead-letters',
       'listDefinitions GET /v1/peer/definitions',
       'listGroups GET /v1/groups',
+      'listHoldings GET /v1/peer/topics/{topic}/holdings',
       'listNameserverRoutes GET /v1/nameserver/routes',
       'listQueues GET /v1/topics/{topic}/queues',
       'listScheduled GET /v1/topics/{topic}/scheduled',

@@ -102,6 +102,39 @@ describe('a topic over two brokers', () => {
     expect((await at('b', 'listTags', orders)).body.declared).toEqual([]);
   });
 
+  test('is not shrunk over unread messages on another broker, unless by force; then they are told of as stranded', async () => {
+    await create('a', ['a', 'b']);
+    await at('a', 'putGroup', { ...billing, body: { topic: 'orders' } });
+    const queue = { broker: 'b', queueId: 1 };
+    await at('b', 'sendMessages', { ...orders, body: { messages: [{ body: 'm', queue }] } });
+    const fewer = { ...orders, body: { readQueues: 1, writeQueues: 1 } };
+    const refused = await cluster.client('b').call('updateTopic', fewer);
+    expect(refused.problem).toMatchObject({
+      status: 409,
+      code: 'IN_USE',
+      holdings: [{ kind: 'UNREAD', broker: 'b', topic: 'orders', group: 'billing', messages: 1 }],
+    });
+    await cluster.client('b').call('updateTopic', { ...fewer, query: { force: true } });
+    const { body } = await cluster.client('a').call('getOffsets', billing);
+    expect(body).toMatchObject({ lag: 0, stranded: 1 });
+    await cluster.client('a').call('updateTopic', { ...orders, body: { readQueues: 2, writeQueues: 2 } });
+    expect((await cluster.client('a').call('getOffsets', billing)).body).toMatchObject({ lag: 1 });
+  });
+
+  test('is not shrunk while a broker that may have unread messages is away', async () => {
+    await create('a', ['a', 'b']);
+    await cluster.stopBroker('b');
+    const fewer = { ...orders, body: { readQueues: 1, writeQueues: 1 } };
+    expect((await at('a', 'updateTopic', fewer)).problem).toMatchObject({
+      code: 'SERVICE_NOT_AVAILABLE',
+      detail: expect.stringContaining('broker b is away'),
+    });
+    expect((await at('a', 'updateTopic', { ...fewer, query: { force: true } })).body).toMatchObject({
+      readQueues: 1,
+      unavailable: ['b'],
+    });
+  });
+
   test('is deleted at any of its brokers, with the groups that read it', async () => {
     await create('a', ['a', 'b']);
     await at('a', 'putGroup', { ...billing, body: { topic: 'orders' } });
