@@ -7,7 +7,7 @@ import { GantryError } from '../../src/base/errors';
 import type { Answer, Call } from '../operation';
 import { partOf } from './oneByOne';
 import type { PeerAnswer } from './peer';
-import { noBroker, type Rounds } from './rounds';
+import { namely, noBroker, type Rounds } from './rounds';
 import { Waiting } from './waiting';
 
 /** Waits `waitMs` in all. Throws SERVICE_NOT_AVAILABLE when no broker can be asked. */
@@ -27,7 +27,11 @@ class CheckPoll {
   readonly #end: number;
   /** Who can be asked, as far as is known; who was found away is left alone for the rest of this call. */
   readonly #brokers: Set<string>;
+  /** Brokers that could not be asked, with the last failure. */
+  readonly #away = new Set<string>();
   #failure = noBroker();
+  /** A broker has transactions that are not due yet. */
+  #notDue = false;
 
   constructor(rounds: Rounds, call: Call<'pollTransactionChecks'>, brokers: readonly string[]) {
     this.#rounds = rounds;
@@ -41,7 +45,7 @@ class CheckPoll {
     for (;;) {
       for (const broker of asked) {
         const answer = await this.#fetch(broker);
-        if (answer) return answer.asAnswer();
+        if (answer) return this.#named(answer);
       }
       if (this.#brokers.size === 0) throw this.#failure;
       const left = Math.ceil(this.#end - this.#rounds.front.clock.monotonic());
@@ -49,8 +53,18 @@ class CheckPoll {
       // Somebody else may have fetched what was there: then the call waits on.
       if (ready !== undefined) asked = [ready];
       else if (this.#brokers.size === 0) throw this.#failure;
-      else return { status: 200, body: { checks: [] } };
+      else return this.#nothing();
     }
+  }
+
+  #named(answer: PeerAnswer): Answer {
+    if (this.#away.size === 0) return answer.asAnswer();
+    return { status: 200, body: { ...answer.json<object>(), ...namely(this.#away) } };
+  }
+
+  #nothing(): Answer {
+    const reason = this.#notDue ? 'NOT_DUE' : 'CAUGHT_UP';
+    return { status: 200, body: { checks: [], reason, ...namely(this.#away) } };
   }
 
   /** What is due at that broker; undefined: nothing is, or it is away. */
@@ -59,7 +73,9 @@ class CheckPoll {
     const request = { path, query: { ...query, waitMs: 0 } };
     const asking = this.#rounds.ask(this.#call, broker, 'pollTransactionChecks', request, { signal });
     const answer = await this.#known(broker, asking);
-    return answer && answer.json<{ checks: unknown[] }>().checks.length > 0 ? answer : undefined;
+    const { checks, reason } = answer?.json<{ checks: unknown[]; reason?: string }>() ?? { checks: [] };
+    if (reason === 'NOT_DUE') this.#notDue = true;
+    return checks.length > 0 ? answer : undefined;
   }
 
   /** The first broker that has something within the time. */
@@ -92,6 +108,7 @@ class CheckPoll {
     if (!(answer instanceof GantryError)) return answer;
     this.#failure = answer;
     this.#brokers.delete(broker);
+    this.#away.add(broker);
     return undefined;
   }
 }

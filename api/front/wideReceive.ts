@@ -67,6 +67,9 @@ export class WideReceive {
     await this.#look();
     if (this.#last.size === 0) throw this.#refusal();
     if (this.#messages.length === 0 && this.#left > 0) await this.#wait();
+    const refused = [...this.#failures.values()].filter((error) => !isAway(error));
+    // Refused everywhere while it waited: a topic that may not be read any more, or a group that is gone.
+    if (this.#messages.length === 0 && refused.length === this.#brokers.length) throw this.#refusal();
     return { status: 200, body: this.#answer() };
   }
 

@@ -905,8 +905,9 @@ export interface paths {
          *     `attemptId`.
          *
          *     The group must exist: putGroup creates it. One style at a time: while consumers are joined it is 409
-         *     STYLE_CONFLICT, and so it is always for a broadcasting group. In an ordered group a message waits for the one
-         *     before it in its messageGroup.
+         *     STYLE_CONFLICT, and so it is always for a broadcasting group. While none of the group's topics may be read it is
+         *     403 NO_PERMISSION, as a poll; leased messages can still be acknowledged. In an ordered group a message waits for
+         *     the one before it in its messageGroup.
          */
         post: operations["receiveMessages"];
         delete?: never;
@@ -2344,6 +2345,10 @@ export interface components {
         TransactionChecks: {
             /** @description The oldest question first. */
             checks: components["schemas"]["TransactionCheck"][];
+            /** @description Why there are no questions: CAUGHT_UP (no transaction of the producer group is to be asked about), NOT_DUE (there are some, and their next question is not due yet), SHUTTING_DOWN (this node stops: poll again). */
+            reason?: string;
+            /** @description Brokers that could not be asked; their questions are missing. */
+            unavailable?: string[];
         };
         /** @description A question about one transaction. */
         TransactionCheck: {
@@ -6853,7 +6858,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What is due; empty when nothing was within the time. */
+            /** @description What is due; empty, with a reason, when nothing was within the time. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["XRequestId"];

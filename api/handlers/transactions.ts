@@ -2,6 +2,7 @@
 import { GantryError } from '../../src/base/errors';
 import type { Chance } from '../../src/base/chance';
 import type { Broker } from '../../src/broker/broker';
+import type { ChecksAnswer } from '../../src/broker/checkbacks';
 import { topicNamed } from '../../src/broker/core';
 import { producerGroupDefinition } from '../../src/broker/definition';
 import { offsetMessageId } from '../../src/broker/offsetMessageId';
@@ -127,14 +128,16 @@ export function transactionHandlers(deps: TransactionDeps): HandlerTable<Transac
 
     async pollTransactionChecks(call) {
       const { path, query } = call;
-      const checks = await broker.rooms.checkbacks.poll(path.producerGroup, {
-        max: query.max,
-        waitMs: query.waitMs,
-        signal: () => call.signal,
-      });
-      return { status: 200, json: `{"checks":${new MessageWriter(broker).checks(checks)}}` };
+      const options = { max: query.max, waitMs: query.waitMs, signal: () => call.signal };
+      const answer = await broker.rooms.checkbacks.poll(path.producerGroup, options);
+      return { status: 200, json: checksJson(broker, answer) };
     },
   };
+}
+
+function checksJson(broker: Broker, { checks, reason }: ChecksAnswer): string {
+  const why = reason === undefined ? '' : `,"reason":"${reason}"`;
+  return `{"checks":${new MessageWriter(broker).checks(checks)}${why}}`;
 }
 
 function viewOf(broker: Broker, { transactionId, half, decision }: Transaction) {

@@ -31,6 +31,15 @@ export interface CheckCaller {
   ask(webhook: Webhook, check: TransactionCheck): Promise<Resolution | 'UNKNOWN'>;
 }
 
+/** Why there are no questions. NOT_DUE: there are transactions to ask about, and it is not time yet. */
+export type NoChecksReason = 'CAUGHT_UP' | 'NOT_DUE' | 'SHUTTING_DOWN';
+
+export interface ChecksAnswer {
+  readonly checks: TransactionCheck[];
+  /** Present exactly when there are none. */
+  readonly reason?: NoChecksReason;
+}
+
 export interface PollChecksOptions {
   readonly max: number;
   readonly waitMs: number;
@@ -255,14 +264,20 @@ export class Checkbacks {
   }
 
   /** Long poll of one member of a producer group; answers as soon as anything is due. */
-  async poll(group: string, { max, waitMs, signal }: PollChecksOptions): Promise<TransactionCheck[]> {
+  async poll(group: string, { max, waitMs, signal }: PollChecksOptions): Promise<ChecksAnswer> {
     const deadline = this.#clock.monotonic() + waitMs;
     for (;;) {
       const asking = this.#of(group);
       const checks = signal().aborted ? [] : await this.#ask(group, asking, max);
       this.#wakeOne(asking);
-      if (checks.length > 0 || !(await this.#wait(group, deadline, signal))) return checks;
+      if (checks.length > 0) return { checks };
+      if (!(await this.#wait(group, deadline, signal))) return { checks, reason: this.#noChecksReason(group) };
     }
+  }
+
+  #noChecksReason(group: string): NoChecksReason {
+    if (this.#core.lot.closed) return 'SHUTTING_DOWN';
+    return this.#first(this.#of(group).due) ? 'NOT_DUE' : 'CAUGHT_UP';
   }
 
   /**

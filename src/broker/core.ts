@@ -14,7 +14,7 @@ import { noQueue } from './partition';
 import type { Queue } from './queue';
 import type { QueueIndex } from './queueIndex';
 import type { Reader } from './reader';
-import { homeOf, type Topic } from './topic';
+import { homeOf, readable, type Topic } from './topic';
 import { type BrokerState, type GroupState, type TopicState } from './state';
 
 export interface Core {
@@ -68,6 +68,14 @@ export function groupNamed(state: BrokerState, name: string): GroupState {
     );
   }
   return group;
+}
+
+/** Throws NO_PERMISSION when none of the group's topics may be read. A topic that this broker does not have may be readable. */
+export function checkReadable({ state }: Core, { record }: GroupState): void {
+  const topics = record.subscriptions.map(({ topic }) => state.topics.get(topic));
+  if (topics.some((topic) => !topic || readable(topic.record.permission))) return;
+  const { name, permission } = topics[0]!.record;
+  throw new GantryError('NO_PERMISSION', `topic ${name} gives no messages: its permission is ${permission}`);
 }
 
 /** The queue `{broker, queueId}` of a topic; system names of other brokers are other brokers'. */

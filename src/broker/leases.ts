@@ -8,11 +8,12 @@
 import { createHash } from 'node:crypto';
 import type { Tables } from '../../storage/tables';
 import { GantryError } from '../base/errors';
+import { givesNothing } from './brokerPermission';
 import { Chooser, type Choice, type Chosen } from './choice';
 import { inCommands, type Settlement, type SettleAction } from './command';
 import { readableQueues } from './consumers';
 import { copiesOf } from './copies';
-import { groupNamed, type Core } from './core';
+import { checkReadable, groupNamed, type Core } from './core';
 import type { FilterSpec } from './filter';
 import { retryTopicOf, retryDelay } from './group';
 import { checkSubscription } from './groups';
@@ -25,6 +26,7 @@ import type { Delivery } from './reader';
 import { ReceiptCodec, type Receipt } from './receipts';
 import type { Failure, FailureOutcome, Retries } from './retries';
 import type { Attempt, GroupState } from './state';
+import { readable } from './topic';
 
 export interface ReceiveOptions {
   readonly max: number;
@@ -304,7 +306,13 @@ export class Leases {
   }
 
   #checkStill(group: GroupState): void {
-    if (this.#core.state.groups.get(group.record.no) === group) return this.#checkStyle(group);
+    const { state } = this.#core;
+    if (state.groups.get(group.record.no) === group) {
+      this.#checkStyle(group);
+      checkReadable(this.#core, group);
+      if (!readable(state.permission.permission)) throw givesNothing(this.#core);
+      return;
+    }
     throw new GantryError('GROUP_NOT_FOUND', `group ${group.record.name} was deleted`);
   }
 
@@ -389,12 +397,7 @@ export class Leases {
   ): ReceiveAnswer {
     group.traffic.messagesOut += messages.length;
     for (const { record } of messages) group.traffic.bytesOut += record.length;
-    const lag = { ready: 0, inFlight: 0 };
-    for (const queue of this.#queues(group)) {
-      const { ready, inFlight } = this.#desks.lag(group, queue);
-      lag.ready += ready;
-      lag.inFlight += inFlight;
-    }
+    const lag = this.#lag(group);
     const number = ++this.#answers;
     if (attempt) this.#told.set(attempt, number);
     let given = messages.length === 0;
@@ -408,6 +411,22 @@ export class Leases {
       void this.#return(group, handles).catch(() => undefined); // they come back by themselves when their time is over
     };
     return { messages, reason, lag, giveBack };
+  }
+
+  /** What can be received now is in queues that may be read; what is out may be in others, too. */
+  #lag(group: GroupState): ReceiveAnswer['lag'] {
+    const queues = new Set(this.#queues(group));
+    const lag = { ready: 0, inFlight: 0 };
+    for (const queue of queues) {
+      const { ready, inFlight } = this.#desks.lag(group, queue);
+      lag.ready += ready;
+      lag.inFlight += inFlight;
+    }
+    for (const { topic, queueId } of group.leases.values()) {
+      const queue = this.#core.state.topics.get(topic)?.queues[queueId];
+      if (queue && !queues.has(queue)) lag.inFlight += this.#desks.lag(group, queue).inFlight;
+    }
+    return lag;
   }
 
   /** Leases whose holders never got them end at once, and the attempts do not count. Foreign handles are passed over. */

@@ -67,6 +67,11 @@ export class ParkingLot {
     this.#limits = limits;
   }
 
+  /** Nobody waits here any more: the process is about to stop. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   get parked(): number {
     return this.#parked.size;
   }

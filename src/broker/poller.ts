@@ -5,7 +5,7 @@
  */
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
-import { groupNamed, type Core } from './core';
+import { checkReadable, groupNamed, type Core } from './core';
 import type { Member } from './consumers';
 import { CursorParts, type CursorOwner, type CursorPart } from './cursor';
 import { Effort } from './effort';
@@ -15,7 +15,6 @@ import type { WakeReason } from './parking';
 import type { Queue } from './queue';
 import type { Delivery, ReadResult } from './reader';
 import { queueNumber, type GroupState } from './state';
-import { readable } from './topic';
 
 export interface PollOptions {
   readonly max: number;
@@ -91,7 +90,7 @@ export class Poller {
   async poll(groupName: string, consumerId: string, options: PollOptions): Promise<PollAnswer> {
     const group = groupNamed(this.#core.state, groupName);
     const member = this.#memberOf(group, consumerId);
-    this.#checkReadable(group);
+    checkReadable(this.#core, group);
     // Read first: who is refused for his cursor ends nobody else's poll.
     const parts =
       options.cursor === '' ? [] : this.#core.cursors.decode(options.cursor, ownerOf(group, member.id), 'query');
@@ -117,13 +116,6 @@ export class Poller {
       'NOT_JOINED',
       `consumer ${consumerId} is not a member of ${name}: PUT /v1/groups/${name}/consumers/${consumerId} first, and again after a lease that ran out`,
     );
-  }
-
-  #checkReadable(group: GroupState): void {
-    const topics = group.record.subscriptions.map(({ topic }) => this.#core.state.topics.get(topic));
-    if (topics.some((topic) => !topic || readable(topic.record.permission))) return;
-    const { name, permission } = topics[0]!.record;
-    throw new GantryError('NO_PERMISSION', `topic ${name} gives no messages: its permission is ${permission}`);
   }
 
   async #pollAs(

@@ -73,6 +73,15 @@ test('a broker that may not be read gives nothing, and goes on when it may', asy
   expect(bodies((await t.poll()).messages)).toEqual(['x', 'y']);
 });
 
+test('a receive from a broker that may not be read is refused', async () => {
+  const t = await shop();
+  await t.send('orders', 'x');
+  await set(t, 'W');
+  expect(await refusal(t.receive())).toBe('SERVICE_NOT_AVAILABLE');
+  await set(t, 'RW');
+  expect(bodies((await t.receive()).messages)).toEqual(['x']);
+});
+
 test('it is kept, and guarded by its version', async () => {
   const t = await shop();
   expect(await set(t, 'RW')).toEqual({ permission: 'RW', version: 1 });

@@ -30,7 +30,9 @@ const end = (t: Bench, id: string) => t.rooms.transactions.end(id, { resolution:
 
 function poll(t: Bench, more: object = {}, group = 'banks'): Promise<TransactionCheck[]> {
   const { signal } = new AbortController();
-  return t.rooms.checkbacks.poll(group, { max: 32, waitMs: 0, signal: () => signal, ...more });
+  return t.rooms.checkbacks
+    .poll(group, { max: 32, waitMs: 0, signal: () => signal, ...more })
+    .then(({ checks }) => checks);
 }
 
 const ids = (checks: readonly TransactionCheck[]) => checks.map(({ transactionId }) => transactionId);
@@ -57,6 +59,25 @@ async function called(given: Partial<Webhook> = {}): Promise<{ t: Bench; webhook
   await t.rooms.checkbacks.putGroup({ name: 'banks', ...CHECK_DEFAULTS, webhook: WEBHOOK });
   return { t, webhook };
 }
+
+test('an empty answer says why', async () => {
+  const t = await bank();
+  const { signal } = new AbortController();
+  const reason = async (waitMs = 0) =>
+    (await t.rooms.checkbacks.poll('banks', { max: 1, waitMs, signal: () => signal })).reason;
+  expect(await reason()).toBe('CAUGHT_UP');
+  const id = await prepare(t);
+  expect(await reason()).toBe('NOT_DUE');
+  await t.clock.advance(CHECK_DEFAULTS.checkAfterMs);
+  expect(await reason()).toBeUndefined();
+  expect(await reason()).toBe('NOT_DUE'); // it was asked, and will be again
+  await end(t, id);
+  expect(await reason()).toBe('CAUGHT_UP');
+  const waiting = reason(10_000);
+  await t.parked(1);
+  t.broker.lot.close();
+  expect(await waiting).toBe('SHUTTING_DOWN');
+});
 
 describe('a poll', () => {
   test('is told of a transaction after six seconds, then every thirty, fifteen times; then it is parked', async () => {

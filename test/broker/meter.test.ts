@@ -89,7 +89,8 @@ describe('of what no consumer sees yet', () => {
     expect(await figures(value)).toEqual({ ...NONE, half: 1, committed: 1, rolledBack: 1 });
     await t.clock.advance(1000);
     const signal = new AbortController().signal;
-    expect(await t.rooms.checkbacks.poll('banks', { max: 9, waitMs: 0, signal: () => signal })).toHaveLength(1);
+    const { checks } = await t.rooms.checkbacks.poll('banks', { max: 9, waitMs: 0, signal: () => signal });
+    expect(checks).toHaveLength(1);
     await t.clock.advance(1000);
     await until(() => t.state.halves.open.values().next().value!.parked === true, 'the transaction parked');
     expect(await figures(value)).toEqual({ ...NONE, half: 1, parked: 1, committed: 1, rolledBack: 1 });

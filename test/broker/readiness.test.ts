@@ -117,7 +117,7 @@ describe('questions about transactions', () => {
     expect(t.broker.lot.parked).toBe(2);
     await t.clock.advance(2000);
     expect(await Promise.all(waiting)).toEqual([true, true]);
-    const checks = await checkbacks.poll('banks', { max: 10, ...wait(0) });
+    const { checks } = await checkbacks.poll('banks', { max: 10, ...wait(0) });
     expect(checks.map(({ half }) => half.checks)).toEqual([1]);
     expect(await checkbacks.ready('banks', wait(0))).toBe(false);
   });

@@ -1,5 +1,7 @@
 /** Receiving from several brokers: leases run only where an answer is used, and each receipt finds its broker. */
+import { topicDefinition } from '../../../src/broker/definition';
 import { brokerMark, brokerMarkOf } from '../../../src/broker/receipts';
+import type { Permission } from '../../../src/broker/topic';
 import { codeOf, stopBrokers, turn } from '../../support/broker';
 import { bodiesOf, Company, type Received } from './company';
 
@@ -172,6 +174,33 @@ test('a group that is used by members is refused, and one that nobody knows, too
   expect(await codeOf(company.received({}, 'nobody'))).toBe('GROUP_NOT_FOUND');
   await company.join('c1', 'mail');
   expect(await codeOf(company.received())).toBe('STYLE_CONFLICT');
+});
+
+describe('a topic that may not be read', () => {
+  const permit = async (company: Company, permission: Permission) => {
+    const [home, ...others] = company.brokers.values();
+    const { topic } = await home!.rooms.topics.update('orders', { permission });
+    for (const t of others) await t.rooms.definitions.install(topicDefinition(topic, []));
+  };
+
+  test('is refused, whatever is leased', async () => {
+    const company = await mailing('broker-a', 'broker-b');
+    await company.send('broker-a', 'a1', 'a2');
+    await company.received();
+    await permit(company, 'W');
+    expect(await codeOf(company.received())).toBe('NO_PERMISSION');
+    expect(await codeOf(company.received({ waitMs: 1000 }))).toBe('NO_PERMISSION');
+    await permit(company, 'RW');
+    expect(bodiesOf(await company.received())).toEqual(['a2']);
+  });
+
+  test('is refused to those that wait, too', async () => {
+    const company = await mailing('broker-a', 'broker-b');
+    const refused = codeOf(company.received({ waitMs: 30_000 }));
+    await company.parked(2);
+    await permit(company, 'W');
+    expect(await refused).toBe('NO_PERMISSION');
+  });
 });
 
 describe('receipts', () => {

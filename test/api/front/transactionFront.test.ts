@@ -316,8 +316,15 @@ describe('questions', () => {
     const t = new TransactionBench();
     t.all(nothing(t));
     const { result, ms } = await poll(t, 5000);
-    expect(bodyOf(result)).toEqual({ checks: [] });
+    expect(bodyOf(result)).toEqual({ checks: [], reason: 'CAUGHT_UP' });
     expect(ms).toBe(5000);
+  });
+
+  test('none, because they are not due: one broker that says so is enough', async () => {
+    const t = new TransactionBench();
+    t.all(() => answered(200, { checks: [], reason: 'CAUGHT_UP' }));
+    t.broker('b').answer = () => answered(200, { checks: [], reason: 'NOT_DUE' });
+    expect(bodyOf((await poll(t, 0)).result)).toEqual({ checks: [], reason: 'NOT_DUE' });
   });
 
   test('one broker alone is asked once', async () => {
@@ -371,8 +378,13 @@ describe('questions', () => {
     t.all(nothing(t));
     t.broker('a').network = 'REFUSING';
     const { result, ms } = await poll(t, 2000);
-    expect([bodyOf(result), ms]).toEqual([{ checks: [] }, 2000]);
+    expect([bodyOf(result), ms]).toEqual([{ checks: [], reason: 'CAUGHT_UP', unavailable: ['a'] }, 2000]);
     expect(t.askedBrokers.filter((name) => name === 'a')).toHaveLength(1);
+    for (const name of ['b', 'c']) t.broker(name).answer = () => answered(200, { checks: [name] });
+    const answers = [];
+    for (let i = 0; i < 10; i++) answers.push(bodyOf((await poll(t, 0)).result));
+    // Named by those that asked it first.
+    expect(answers).toContainEqual({ checks: ['b'], unavailable: ['a'] });
     for (const name of ALL) t.broker(name).network = 'REFUSING';
     expect(await failureOf(poll(t, 2000))).toMatchObject({ code: 'SERVICE_NOT_AVAILABLE' });
   });
