@@ -281,12 +281,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Find messages by key or tag
-         * @description Lists the messages of the topic that have a key, or a tag, within a stretch of time: broker by broker, each
-         *     one's oldest first, a page at a time. Say exactly one of `key` and `tag`. A page without `cursor` is the last;
-         *     one with it may be short, or empty: a broker answers at most 4 MiB of messages (but always one, if there is
-         *     one) and looks at 10,000 messages of the topic, so that a rare tag takes several calls. Keys are indexed, tags
-         *     are gone through. Brokers that could not be asked are named in `unavailable`.
+         * Find messages by key, tag or time
+         * @description Lists the messages of the topic within a stretch of time, all of them or those that have a key or a tag: broker
+         *     by broker, each one's oldest first or newest first, a page at a time. Give at most one of `key` and `tag`. A
+         *     page without `cursor` is the last; one with it may be short, or empty: a broker answers at most 4 MiB of
+         *     messages (but always one, if there is one) and looks at 10,000 messages of the topic, so that a rare tag takes
+         *     several calls. Keys are indexed; without a key the messages are gone through. Brokers that could not be asked
+         *     are named in `unavailable`.
          *
          *     A message is found as soon as its send is answered, and as long as it is kept. With a topic of a group
          *     (`~RETRY~group`, `~DLQ~group`) `key` is refused: look in the topic that the message was sent to. HEAD is not
@@ -5788,6 +5789,8 @@ export interface operations {
                 from?: number;
                 /** @description Only messages stored at this time or earlier, in milliseconds since 1970; else up to now. */
                 to?: number;
+                /** @description OLDEST_FIRST, or NEWEST_FIRST to see the latest messages; NEWEST_FIRST does not go with `key`. */
+                order?: "OLDEST_FIRST" | "NEWEST_FIRST";
                 /**
                  * @description How many entries at most.
                  * @example 100

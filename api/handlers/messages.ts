@@ -48,6 +48,7 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
       const wanted = wantedOf(query);
       const answer = await broker.rooms.search.messages(nameOf(path.topic), wanted, {
         ...{ from, to, limit },
+        newestFirst: query.order === 'NEWEST_FIRST',
         behind: searchPlaceOf(query.cursor),
       });
       const { behind } = answer;
@@ -116,12 +117,12 @@ function placeOfMessage(broker: Broker, { queue, queueOffset, record }: Delivery
 function wantedOf({ key, tag, from, to }: QueryOf<'queryMessages'>): Wanted {
   if (from !== undefined && to !== undefined && from > to)
     throw invalid('to', 'must not be before from', 'the time that the search ends at lies before the one it begins at');
-  if (key !== undefined && tag === undefined) return { key };
-  if (tag !== undefined && key === undefined) return { tag };
+  if (key === undefined) return tag === undefined ? {} : { tag };
+  if (tag === undefined) return { key };
   throw invalid(
-    key === undefined ? 'key' : 'tag',
-    'needs exactly one of key and tag',
-    'say either key (messages that have this key) or tag (messages that have this tag)',
+    'tag',
+    'stands beside key: give one of them',
+    'say either key (messages that have this key) or tag (messages that have this tag), or neither for all messages',
   );
 }
 

@@ -1,7 +1,7 @@
 /**
- * Finds the messages of a topic that have a key, or a tag, oldest first. An answer looks at a bounded part of the topic:
- * it may be short, or empty, and says from where to go on. What is stored while it looks is left to a later one, so that
- * nothing is passed over.
+ * Finds the messages of a topic that have a key, or a tag, or all of them, in the order of storing or from the newest
+ * back. An answer looks at a bounded part of the topic: it may be short, or empty, and says from where to go on. Messages
+ * that are stored meanwhile are left to a later answer, so that none is passed over.
  */
 import { indexOf, positionOf } from '../../storage/keys';
 import type { Tables } from '../../storage/tables';
@@ -16,19 +16,22 @@ import { keyHash, type KeyedPlace } from './keyIndex';
 import { readableTopic } from './lookup';
 import { decodeMessage, messageTag } from './message';
 import type { Queue } from './queue';
+import { BackwardWalk, ForwardWalk, type QueueWalk } from './queueWalk';
 import type { Delivery } from './reader';
 import type { ReadGate } from './readGate';
 import type { Segment } from './segment';
 import type { TopicState } from './state';
 
-/** What is looked for; exactly one of the two. */
-export type Wanted = { readonly key: string } | { readonly tag: string };
+/** Selects the messages; without both, all of them. */
+export type Wanted = { readonly key: string } | { readonly tag?: string };
 
 export interface SearchOptions {
   /** Store times, milliseconds, both inclusive as RocketMQ's are; undefined = all that is kept. */
   readonly from: number | undefined;
   readonly to: number | undefined;
   readonly limit: number;
+  /** From the newest back; not by key, whose index has one direction. */
+  readonly newestFirst?: boolean;
   /** Where the answer before ended. */
   readonly behind: SearchPlace | undefined;
 }
@@ -48,12 +51,13 @@ export interface SearchAnswer {
   readonly behind: SearchPlace | undefined;
 }
 
-/** One search: the stretch of time that it may look at, and the place behind which it begins. */
+/** One search: the stretch of time and of positions that it may look at. */
 interface Span {
   readonly from: number;
   readonly to: number;
+  /** Positions up to this one were looked at before; 0 = none was. */
   readonly position: number;
-  /** First position that is left to later searches. */
+  /** First position that is not to be looked at. */
   readonly end: number;
 }
 
@@ -102,16 +106,17 @@ export class Search {
   async messages(topicName: string, wanted: Wanted, options: SearchOptions): Promise<SearchAnswer> {
     const topic = readableTopic(this.#core, topicName);
     if ('key' in wanted && isSystemTopic(topicName)) throw notByKey();
+    if ('key' in wanted && options.newestFirst) throw notNewestByKey();
     const span = this.#span(topic, options);
     const page = new Page(options.limit);
     const ended =
       'key' in wanted
         ? await this.#byKey(topic, wanted.key, span, page)
-        : await this.#byTag(topic, wanted.tag, span, page);
+        : await (options.newestFirst ? this.#backward : this.#forward).call(this, topic, wanted.tag, span, page);
     const has =
       'key' in wanted
         ? (record: Buffer) => decodeMessage(record).keys?.includes(wanted.key)
-        : (record: Buffer) => messageTag(record) === wanted.tag;
+        : (record: Buffer) => wanted.tag === undefined || messageTag(record) === wanted.tag;
     const records = await this.#core.reader.records(page.places.map(({ position }) => position));
     const messages = page.places.flatMap(({ queue, queueOffset }, i): Delivery[] => {
       const record = records[i];
@@ -121,7 +126,7 @@ export class Search {
     return { messages, behind: ended || !page.behind ? undefined : { topic: name, no, ...page.behind } };
   }
 
-  #span({ record }: TopicState, { from = 0, to = Infinity, behind }: SearchOptions): Span {
+  #span({ record }: TopicState, { from = 0, to = Infinity, newestFirst, behind }: SearchOptions): Span {
     const { state, clock } = this.#core;
     const { marks, applied } = state;
     if (behind && behind.topic !== record.name) throw foreign();
@@ -133,9 +138,11 @@ export class Search {
     }
     // What was stored before the mark is gone: there is no need to look for it.
     const first = Math.max(from, marks.idHour * HOUR_MS);
+    const span = { from: first, to: Math.min(to, Math.max(marks.time, clock.now())) };
+    if (newestFirst) return { ...span, position: 0, end: behind?.position ?? positionOf(applied + 1, 0) };
     return {
+      ...span,
       from: Math.max(first, behind?.time ?? 0),
-      to: Math.min(to, Math.max(marks.time, clock.now())),
       position: behind?.position ?? 0,
       end: positionOf(applied + 1, 0),
     };
@@ -168,24 +175,40 @@ export class Search {
   }
 
   /** All queues together, in the order in which their messages were stored. Answers whether all was looked at. */
-  async #byTag(topic: TopicState, tag: string, span: Span, page: Page): Promise<boolean> {
-    const hash = tagHash(tag);
-    const walks = new Heap<Walk>(({ position }) => position);
+  async #forward(topic: TopicState, tag: string | undefined, span: Span, page: Page): Promise<boolean> {
+    const walks = new Heap<QueueWalk>(({ position }) => position);
+    const share = LIMITS.pollEntries / topic.queues.length;
     for (const queue of topic.queues) {
-      const walk = new Walk(
-        this.#core,
-        queue,
-        await this.#start(queue, span),
-        LIMITS.pollEntries / topic.queues.length,
-      );
+      const walk = new ForwardWalk(this.#core.index, queue, await this.#start(queue, span), share);
       if (await walk.load()) walks.add(walk);
     }
+    const isBehind = (time: number, position: number) => position >= span.end || time > span.to;
+    return this.#merge(walks, tag, page, isBehind);
+  }
+
+  /** The same from the newest back. */
+  async #backward(topic: TopicState, tag: string | undefined, span: Span, page: Page): Promise<boolean> {
+    const walks = new Heap<QueueWalk>(({ position }) => -position);
+    for (const queue of topic.queues) {
+      const walk = new BackwardWalk(this.#core.index, queue, await this.#end(queue, span));
+      if (await walk.load()) walks.add(walk);
+    }
+    return this.#merge(walks, tag, page, (time) => time < span.from);
+  }
+
+  /** Takes from the walk whose entry is next until one lies behind the span: then all that are left do. */
+  async #merge(
+    walks: Heap<QueueWalk>,
+    tag: string | undefined,
+    page: Page,
+    isBehind: (time: number, position: number) => boolean,
+  ): Promise<boolean> {
+    const hash = tag === undefined ? undefined : tagHash(tag);
     for (let walk = walks.take(); walk; walk = walks.take()) {
       const { segment, offset, position } = walk;
       const time = segment.storeTime(offset);
-      // All that is left was stored later.
-      if (position >= span.end || time > span.to) return true;
-      const matches = segment.tagHash(offset) === hash && offset >= walk.queue.min;
+      if (isBehind(time, position)) return true;
+      const matches = (hash === undefined || segment.tagHash(offset) === hash) && offset >= walk.queue.min;
       if (page.over || (matches && !page.hasRoom(segment.bytes(offset)))) return false;
       page.looked(time, position);
       if (matches) page.add(walk.queue, offset, position, segment.bytes(offset));
@@ -203,54 +226,20 @@ export class Search {
       (segment, offset) => segment.storeTime(offset) >= from && segment.position(offset) > position,
     );
   }
+
+  /** The first offset of a queue that is not to be looked at. */
+  async #end(queue: Queue, { to, end }: Span): Promise<number> {
+    const { index } = this.#core;
+    const isBehind = (segment: Segment, offset: number) =>
+      segment.storeTime(offset) > to || segment.position(offset) >= end;
+    const newest = queue.min < queue.max ? index.inMemory(queue, queue.max - 1) : undefined;
+    if (newest && !isBehind(newest, queue.max - 1)) return queue.max;
+    return index.search(queue, isBehind);
+  }
 }
 
 /** Places of a key that are fetched at once. */
 const PLACES_AT_ONCE = 256;
-
-/** Goes through a queue's index. */
-class Walk {
-  readonly #core: Core;
-  readonly queue: Queue;
-  /** Entries that are fetched at once. */
-  readonly #share: number;
-  #segments: Segment[] = [];
-  offset: number;
-
-  constructor(core: Core, queue: Queue, offset: number, share: number) {
-    this.#core = core;
-    this.queue = queue;
-    this.offset = offset;
-    this.#share = Math.ceil(share);
-  }
-
-  get segment(): Segment {
-    return this.#segments[0]!;
-  }
-
-  /** Of the present entry. */
-  get position(): number {
-    return this.segment.position(this.offset);
-  }
-
-  /** To the next entry; false when it has to be loaded. */
-  step(): boolean {
-    this.offset++;
-    if (this.offset >= this.segment.end) this.#segments.shift();
-    return this.#segments.length > 0;
-  }
-
-  /** False at the queue's end. */
-  async load(): Promise<boolean> {
-    const { queue } = this;
-    while (this.offset < queue.max) {
-      this.offset = Math.max(this.offset, queue.min);
-      this.#segments = await this.#core.index.from(queue, this.offset, this.#share);
-      if (this.#segments.length > 0) return true; // else it was trimmed while it was read
-    }
-    return false;
-  }
-}
 
 const notByKey = (): GantryError =>
   new GantryError(
@@ -258,6 +247,11 @@ const notByKey = (): GantryError =>
     'the copies in a group’s own topics are not found by key: look for the message in the topic that it was sent to, or list the group’s dead letters',
     { errors: [{ parameter: 'key', in: 'query', detail: 'does not go with a topic of a group' }] },
   );
+
+const notNewestByKey = (): GantryError =>
+  new GantryError('VALIDATION_FAILED', 'messages that have a key are listed oldest first: leave order out', {
+    errors: [{ parameter: 'order', in: 'query', detail: 'does not go with key' }],
+  });
 
 const foreign = (): GantryError =>
   new GantryError('CURSOR_INVALID', 'the cursor was made for another topic: begin again without it', {

@@ -25,10 +25,16 @@ async function all(t: Bench, wanted: Wanted, options: Partial<SearchOptions> = {
 
 const KEY: Wanted = { key: 'k' };
 const TAG: Wanted = { tag: 'a' };
+const EVERYTHING: Wanted = {};
 const marked = { keys: ['k'], tag: 'a' };
 const both = test.each([
   ['by key', KEY],
   ['by tag', TAG],
+]);
+/** Without a key a search goes either way. */
+const eitherWay = test.each<[string, Wanted]>([
+  ['by tag', TAG],
+  ['by time alone', EVERYTHING],
 ]);
 
 describe('a search finds', () => {
@@ -104,6 +110,62 @@ describe('a search finds', () => {
       }),
       { numRuns: 25 },
     );
+  });
+
+  eitherWay('the newest first, in pages of any size, without those that come in between: %s', async (_, wanted) => {
+    const sizes = fc.integer({ min: 1, max: 9 });
+    const queues = fc.array(fc.nat({ max: 3 }), { minLength: 1, maxLength: 25 });
+    await fc.assert(
+      fc.asyncProperty(queues, sizes, fc.boolean(), async (places, limit, restarts) => {
+        const t = await setup({ options: { tailBytes: 2000 } });
+        await t.topic();
+        const expected: string[] = [];
+        for (const [i, queueId] of places.entries()) {
+          const has = wanted === EVERYTHING || i % 3 > 0;
+          await t.send('orders', to(queueId, `m${i}`, i % 3 ? marked : {}));
+          if (has) expected.unshift(`m${i}`);
+          if (i % 4 === 0) await t.clock.advance(100);
+        }
+        if (restarts) await t.restart();
+        const found: string[] = [];
+        for (let behind: SearchAnswer['behind'], n = 0; ; n++) {
+          const answer = await ask(t, wanted, { limit, behind, newestFirst: true });
+          expect(answer.messages.length).toBeLessThanOrEqual(limit);
+          found.push(...bodies(answer.messages));
+          if (!answer.behind) break;
+          ({ behind } = answer);
+          await t.send('orders', to(n % 4, `late${n}`, marked));
+        }
+        expect(found).toEqual(expected);
+        await stopBrokers();
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  eitherWay('the newest first between two times: %s', async (_, wanted) => {
+    const t = await setup();
+    await t.topic();
+    const times: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const [sent] = await t.send('orders', to(i % 2, `m${i}`, marked));
+      times.push(sent!.storeTimestamp);
+      await t.skip(7 * HOUR);
+    }
+    const between = async (from?: number, until?: number) =>
+      (await all(t, wanted, { from, to: until, newestFirst: true })).found;
+    expect(await between(times[1], times[3])).toEqual(['m3', 'm2', 'm1']);
+    expect(await between(times[1]! + 1, times[3]! - 1)).toEqual(['m2']);
+    expect(await between(undefined, times[0])).toEqual(['m0']);
+    expect(await between(times[4]! + 1)).toEqual([]);
+    expect(await between(0, times[0]! - 1)).toEqual([]);
+  });
+
+  test('all messages of a stretch of time, oldest first', async () => {
+    const t = await setup();
+    await t.topic();
+    for (let i = 0; i < 7; i++) await t.send('orders', to(i % 3, `m${i}`, i % 2 ? marked : {}));
+    expect((await all(t, EVERYTHING, { limit: 2 })).found).toEqual(['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6']);
   });
 
   test('what has the key itself, not what shares its beginning or its hash', async () => {

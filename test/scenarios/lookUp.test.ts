@@ -176,7 +176,7 @@ describe('what is asked wrongly is refused by name', () => {
   });
 
   test.each<[string, Query, (string | number)[]]>([
-    ['neither key nor tag', {}, [400, 'VALIDATION_FAILED', 'key']],
+    ['newest first by key', { key: 'k', order: 'NEWEST_FIRST' }, [400, 'VALIDATION_FAILED', 'order']],
     ['both', { key: 'k', tag: 't' }, [400, 'VALIDATION_FAILED', 'tag']],
     ['an empty key', { key: '' }, [400, 'VALIDATION_FAILED', 'key']],
     ['a tag of two', { tag: 'a||b' }, [400, 'VALIDATION_FAILED', 'tag']],
