@@ -1,5 +1,6 @@
 /** What stands beside a message's body: tag, keys, properties, messageGroup, and what they may not be. */
 import { LIMITS } from '../src/base/limits';
+import { tagFault } from '../src/broker/tag';
 import { isReservedProperty } from './reservedProperties';
 import { below } from './schemaCheck';
 
@@ -10,7 +11,7 @@ export interface FieldFault {
   readonly detail: string;
 }
 
-/** What is wrong with a message beside its body, or undefined. */
+/** What is wrong with a message beside its body, or undefined. `tag` is a normal one (src/broker/tag.ts). */
 export function attributeFault(
   tag: string | undefined,
   keys: readonly string[] | undefined,
@@ -20,9 +21,8 @@ export function attributeFault(
   let characters = 0;
   if (tag !== undefined) {
     characters += tag.length;
-    if (tag === '') return { field: '/tag', detail: 'must not be empty: leave it out' };
-    if (hasControl(tag) || tag.includes('|'))
-      return { field: '/tag', detail: 'must have neither control characters nor |' };
+    const detail = tagFault(tag);
+    if (detail !== undefined) return { field: '/tag', detail };
   }
   if (messageGroup !== undefined && (messageGroup === '' || hasControl(messageGroup))) {
     return { field: '/messageGroup', detail: 'must have characters, none of them a control character' };

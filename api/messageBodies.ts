@@ -8,6 +8,7 @@ import { GantryError, type ErrorLocation } from '../src/base/errors';
 import { LIMITS } from '../src/base/limits';
 import { DELAY_LEVELS_MS } from '../src/broker/delayLevels';
 import { bodyBytes, type OutgoingMessage } from '../src/broker/message';
+import { normalTag } from '../src/broker/tag';
 import type { Operation } from './contract';
 import { fieldsOfItems, fieldsOfObject, type FieldTexts } from './exactJson';
 import { decodeUtf8, parseJson } from './jsonText';
@@ -198,7 +199,8 @@ const bodyJsonOf = (wire: WireMessage, text: string): string | undefined =>
  * JavaScript's numbers and objects cannot hold every JSON value without a change.
  */
 export function fromWire(wire: WireMessage, index: number, line: number, bodyJson = ''): OutgoingMessage {
-  const { tag, keys, properties, messageGroup } = wire;
+  const { keys, properties, messageGroup } = wire;
+  const tag = wire.tag === undefined ? undefined : normalTag(wire.tag);
   const json = wire.bodyJson !== undefined;
   if (json === (wire.body !== undefined)) throw bodyChoice(wire, place(index, line));
   const text = wire.bodyEncoding === undefined || wire.bodyEncoding === 'TEXT';
@@ -289,7 +291,8 @@ function readRaw(
       errors: [{ parameter: 'Content-Type', in: 'header', detail }],
     });
   }
-  const { tag, messageGroup } = query;
+  const { messageGroup } = query;
+  const tag = query.tag === undefined ? undefined : normalTag(query.tag);
   const keys = query.key && query.key.length > 0 ? query.key : undefined;
   const properties = query.property && query.property.length > 0 ? readProperties(query.property) : undefined;
   const fault = attributeFault(tag, keys, properties, messageGroup);

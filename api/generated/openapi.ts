@@ -2045,7 +2045,7 @@ export interface components {
             bodyEncoding?: "TEXT" | "BASE64";
             /** @description Media type of the body; kept and given back. With bodyJson it is application/json. */
             contentType?: string;
-            /** @description The one tag consumers filter by; no control characters and no `|`. */
+            /** @description The one tag consumers filter by; no control characters, no `|`, and not `*`. It is stored without blanks around it and in Unicode’s form NFC, as filters are read. */
             tag?: string;
             /** @description Business keys of the message. */
             keys?: string[];
@@ -2149,7 +2149,7 @@ export interface components {
             bodyEncoding?: "TEXT" | "BASE64";
             /** @description Media type of the body; kept and given back. With bodyJson it is application/json. */
             contentType?: string;
-            /** @description The one tag consumers filter by; no control characters and no `|`. */
+            /** @description The one tag consumers filter by; no control characters, no `|`, and not `*`. It is stored without blanks around it and in Unicode’s form NFC, as filters are read. */
             tag?: string;
             /** @description Business keys of the message. */
             keys?: string[];
@@ -2716,7 +2716,8 @@ export interface components {
              */
             type: "TAG" | "SQL92";
             /**
-             * @description TAG: tags joined by `||`, such as `created || paid`; `*` or nothing takes all messages.
+             * @description TAG: tags joined by `||`, such as `created || paid`; `*` or nothing takes all messages. What no message can have as
+             *     its tag (an empty one, `*` among others, a single `|`, control characters) is refused.
              *
              *     SQL92: a condition such as `region = 'eu' AND total >= 100` over properties, over `TAGS` (the tag) and
              *     `KEYS` (the keys, joined by a blank). Operators: `= <> < <= > >=`, `[NOT] BETWEEN 1 AND 5`,

@@ -15,7 +15,7 @@ import { nameOf } from '../names';
 import type { HandlerTable, QueryOf } from '../operation';
 import { afterPartsOf, listCursor } from '../paging';
 import { placeOf } from '../places';
-import { queryFilter } from '../queryFilter';
+import { queryFilter, readTag } from '../queryFilter';
 
 export type MessageOperations =
   'sendMessages' | 'getMessage' | 'queryMessages' | 'getMessageTrace' | 'readQueue' | 'searchOffset';
@@ -117,7 +117,7 @@ function placeOfMessage(broker: Broker, { queue, queueOffset, record }: Delivery
 function wantedOf({ key, tag, from, to }: QueryOf<'queryMessages'>): Wanted {
   if (from !== undefined && to !== undefined && from > to)
     throw invalid('to', 'must not be before from', 'the time that the search ends at lies before the one it begins at');
-  if (key === undefined) return tag === undefined ? {} : { tag };
+  if (key === undefined) return tag === undefined ? {} : { tag: readTag(tag) };
   if (tag === undefined) return { key };
   throw invalid(
     'tag',

@@ -7,7 +7,7 @@ import { LIMITS } from '../base/limits';
 import { hexOf } from '../base/messageId';
 import type { Core } from './core';
 import { Effort } from './effort';
-import { parseFilter, type Filter, type FilterSpec } from './filter';
+import { checkFilter, type Filter, type FilterSpec } from './filter';
 import { readableTopic } from './lookup';
 import { decodeMessage } from './message';
 import type { Queue } from './queue';
@@ -53,7 +53,7 @@ export class FilterTests {
   /** Of the newest `last` messages over all queues. Throws FILTER_INVALID. */
   async run(topicName: string, spec: FilterSpec, last: number): Promise<FilterTrial> {
     const topic = readableTopic(this.#core, topicName);
-    const filter = parseFilter(spec);
+    const filter = checkFilter(spec);
     const effort = new Effort(this.#core.clock);
     const places = await this.#newest(topic.queues, last);
     const results: Tried[] = [];

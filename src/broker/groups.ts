@@ -4,7 +4,7 @@ import type { Allocation } from './allocation';
 import type { Precondition, QueueOffset } from './command';
 import type { Member } from './consumers';
 import { checkHome, groupNamed, topicNamed, type Core } from './core';
-import { canonical, EVERYTHING, parseFilter, type FilterSpec } from './filter';
+import { canonical, checkFilter, EVERYTHING, type FilterSpec } from './filter';
 import {
   ELSEWHERE,
   GROUP_DEFAULTS,
@@ -87,8 +87,8 @@ export class Groups {
   /** Creates the group or replaces what may change of it; further topics that it reads stay. */
   async put(wanted: NewGroup, condition: Precondition = {}): Promise<GroupChange> {
     const topic = topicNamed(this.#core.state, wanted.topic);
-    parseFilter(wanted.filter);
     const before = this.#core.state.groupsByName.get(wanted.name)?.record;
+    checkFilter(wanted.filter, before?.filter);
     checkSettings(wanted, before);
     const first = { topic: topic.record.no, topicName: wanted.topic, filter: wanted.filter };
     return this.#submit(wanted, [first, ...(before?.subscriptions.slice(1) ?? [])], condition);
@@ -210,7 +210,7 @@ export class Groups {
     const { record } = group;
     const subscription = record.subscriptions.find((one) => one.topic === topic);
     if (subscription || !record.allowMultipleTopics) return checkSubscription(record, subscription, options);
-    parseFilter(options.filter ?? EVERYTHING);
+    checkFilter(options.filter ?? EVERYTHING);
     const { no: _, id: _id, version, createdAt: _c, updatedAt: _u, startedAt: _s, ...wanted } = record;
     const added = { topic, topicName: options.topic, filter: options.filter ?? EVERYTHING };
     try {
@@ -285,9 +285,9 @@ export function checkSubscription(
   subscription: Subscription | undefined,
   wanted: { readonly topic: string; readonly filter: FilterSpec | undefined },
 ): void {
-  if (wanted.filter) parseFilter(wanted.filter);
-  const sameFilter =
-    wanted.filter === undefined || canonical(wanted.filter) === canonical(subscription?.filter ?? group.filter);
+  const inUse = subscription?.filter ?? group.filter;
+  if (wanted.filter) checkFilter(wanted.filter, inUse);
+  const sameFilter = wanted.filter === undefined || canonical(wanted.filter) === canonical(inUse);
   if (subscription && sameFilter) return;
   const { topicName, filter } = subscription ?? group;
   throw new GantryError(

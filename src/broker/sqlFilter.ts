@@ -25,6 +25,7 @@ import { printSql, type OrderOperator, type SearchOperator, type SqlCondition, t
 import { isLike, parseLike } from './sqlLike';
 import { readNumber, sameNumber, type SqlNumber } from './sqlNumber';
 import { parseSqlCondition } from './sqlParser';
+import { withNormalTags } from './sqlTags';
 
 /** What a filter sees of a message; a StoredMessage has it all, RecordAttributes reads what is asked for. */
 export interface FilteredAttributes {
@@ -41,7 +42,7 @@ export interface SqlFilter {
 
 /** Throws FILTER_INVALID. */
 export function parseSql(expression: string): SqlFilter {
-  const truth = compile(parseSqlCondition(expression));
+  const truth = compile(withNormalTags(parseSqlCondition(expression)));
   return {
     matches: (attributes) => truth(attributes) === true,
     fails: (attributes) => truth(attributes) === FAILED,

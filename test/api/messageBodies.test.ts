@@ -153,7 +153,12 @@ describe('JSON', () => {
       errors: [{ pointer: '/properties/__proto__' }],
     });
     expect(readJson({ body: 'x', properties: { constructor: 'v', toString: 'v' } })).toHaveLength(1);
-    for (const tag of ['a|b', 'a\nb', '']) expect(fault({ tag })).toEqual(['/messages/0/tag']);
+    for (const tag of ['a|b', 'a\nb', '', ' ', '*', ' * ']) expect(fault({ tag })).toEqual(['/messages/0/tag']);
+    expect(readJson({ body: 'x', tag: ' e\u0301 b ' })[0]!.tag).toBe('\u00e9 b');
+    expect(read('text/plain', 'x', { tag: ' a' })[0]!.tag).toBe('a');
+    expect(refusal(() => read('text/plain', 'x', { tag: '*' })).errors).toMatchObject([
+      { parameter: 'tag', in: 'query' },
+    ]);
     expect(fault({ keys: ['a', 'b\u007f'] })).toEqual(['/messages/0/keys/1']);
     expect(fault({ messageGroup: '' })).toEqual(['/messages/0/messageGroup']);
   });

@@ -1,5 +1,5 @@
 /** RocketMQ's two kinds of filter, on messages as they are stored, and that the hash alone never decides. */
-import { canonical, parseFilter, tagFilter, type Filter, type FilterSpec } from '../../src/broker/filter';
+import { canonical, checkFilter, parseFilter, tagFilter, type Filter, type FilterSpec } from '../../src/broker/filter';
 import { FilterCache } from '../../src/broker/filterCache';
 import { tagHash } from '../../src/broker/hash';
 import { encodeMessage } from '../../src/broker/message';
@@ -151,5 +151,95 @@ describe('the canonical form', () => {
     ['a||*', '*'],
   ])('%j and %j are not', (one, other) => {
     expect(canonical({ type: 'TAG', expression: one })).not.toBe(canonical({ type: 'TAG', expression: other }));
+  });
+});
+
+describe('a filter that comes in', () => {
+  const tag = (expression: string): FilterSpec => ({ type: 'TAG', expression });
+  const sql = (expression: string): FilterSpec => ({ type: 'SQL92', expression });
+  const refusal = { code: 'FILTER_INVALID', message: expect.stringMatching(/write ('a \|\| b'|TAGS IN) /) as unknown };
+
+  test.each([
+    ...[
+      'a|b',
+      'a | b',
+      'a || b | c',
+      'a|||b',
+      'a || *',
+      '* || a',
+      '**||*',
+      '|| a',
+      'a ||',
+      'a || || b',
+      '|',
+      '||',
+      'a\u0000b',
+    ],
+    ...['a\nb', 'a || b\u007fc', 'x'.repeat(129)],
+  ])('is refused when no message can have its tag: %j', (expression) => {
+    expect(() => checkFilter(tag(expression))).toThrow(expect.objectContaining(refusal));
+  });
+
+  test.each(['', ' ', '*', ' * '])('takes all: %j', (expression) => {
+    expect(checkFilter(tag(expression))).toBeUndefined();
+  });
+
+  test.each(['a', ' a || b ', 'a\t||\nb', 'a b', 'a,b', 'a*', '**', 'größe||😀', 'x'.repeat(128)])(
+    'is taken: %j',
+    (expression) => {
+      expect(checkFilter(tag(expression))).toBeDefined();
+    },
+  );
+
+  test.each([
+    ...["TAGS = 'a|b'", "'a || b' = TAGS", "TAGS <> '*'", "TAGS IN ('a', '')", "a = 1 AND NOT (TAGS = ' ')"],
+    ...["(TAGS = 'a|b') = TRUE", "(TAGS = '|') IS NULL", "TAGS CONTAINS '|'", "a = 1 OR TAGS STARTSWITH 'a|'"],
+  ])('is refused when it compares TAGS with what is no tag: %s', (expression) => {
+    expect(() => checkFilter(sql(expression))).toThrow(expect.objectContaining(refusal));
+    expect(parseFilter(sql(expression))).toBeDefined();
+  });
+
+  test.each(["TAGS = ' a '", "TAGS CONTAINS '*'", "TAGS CONTAINS ' '", "a = 'a|b'", "a IN ('*')", "TAGS LIKE '%a'"])(
+    'is taken: %s',
+    (expression) => {
+      expect(checkFilter(sql(expression))).toBeDefined();
+    },
+  );
+
+  test('may be what it was before this was checked', () => {
+    expect(takes(checkFilter(tag('a |b||'), tag('||a |b'))!, 'a |b')).toBe(true);
+    expect(() => checkFilter(tag('a |b'), tag('a|b'))).toThrow(expect.objectContaining(refusal));
+  });
+});
+
+describe('the tag that a text stands for', () => {
+  const [composed, decomposed] = ['\u00e9', 'e\u0301'];
+
+  test.each([
+    ['TAG', `\u3000${decomposed}\ufeff || b`],
+    ['SQL92', `TAGS = '\u00a0${decomposed} '`],
+    ['SQL92', `TAGS IN ('x', '${decomposed}')`],
+    ['SQL92', `'${decomposed}' = TAGS`],
+    ['SQL92', `TAGS CONTAINS '${decomposed}'`],
+    ['SQL92', `TAGS LIKE '_%' AND TAGS LIKE '%${decomposed}'`],
+    ['SQL92', `(TAGS = '${decomposed}') = TRUE`],
+    ['SQL92', `NOT TAGS <> '${decomposed}'`],
+  ] as const)('is met by %s %j', (type, expression) => {
+    const filter = checkFilter({ type, expression })!;
+    expect(takes(filter, composed)).toBe(true);
+    expect(takes(filter, 'e')).toBe(false);
+  });
+
+  test('and the text itself, as an earlier build stored it', () => {
+    expect(takes(parse(decomposed)!, decomposed)).toBe(true);
+    expect(takes(tagFilter([' a '])!, ' a ')).toBe(true);
+    expect(takes(parseFilter({ type: 'SQL92', expression: "TAGS = ' a '" })!, ' a ')).toBe(true);
+    expect(takes(parseFilter({ type: 'SQL92', expression: `TAGS NOT CONTAINS '${decomposed}'` })!, decomposed)).toBe(
+      false,
+    );
+  });
+
+  test('makes two filters one subscription', () => {
+    expect(canonical({ type: 'TAG', expression: decomposed })).toBe(canonical({ type: 'TAG', expression: composed }));
   });
 });

@@ -99,6 +99,33 @@ describe('a new group begins', () => {
   });
 });
 
+describe('a group whose filter an earlier build took', () => {
+  const OLD = tagged('a|b || paid');
+
+  test('reads as before, and is joined, leased and changed with that filter; with no other of its kind', async () => {
+    const t = await topicWith(0);
+    const { no: topic } = t.state.topicsByName.get('orders')!.record;
+    const subscriptions = [{ topic, topicName: 'orders', filter: OLD }];
+    const group = {
+      ...GROUP_DEFAULTS,
+      name: 'old',
+      id: 'f00d',
+      topic,
+      topicName: 'orders',
+      filter: OLD,
+      subscriptions,
+    };
+    await t.rooms.core.submit({ kind: 'putGroup', group: { ...group, consumeFrom: 'EARLIEST' } });
+    await t.send('orders', { body: 'm1', tag: 'paid' }, { body: 'm2' });
+    await t.join('old', 'c1', { filter: tagged('paid||a|b') });
+    expect(bodies((await t.poll('old', 'c1')).messages)).toEqual(['m1']);
+    expect(await t.group('old', { filter: OLD, maxAttempts: 3 })).toMatchObject({ filter: OLD, maxAttempts: 3 });
+    expect(await codeOf(t.join('old', 'c2', { filter: tagged('a|b') }))).toBe('FILTER_INVALID');
+    expect(await codeOf(t.group('old', { filter: tagged('a|b') }))).toBe('FILTER_INVALID');
+    expect(await codeOf(t.group('new', { filter: OLD }))).toBe('FILTER_INVALID');
+  });
+});
+
 describe('putting a group again', () => {
   test('as it is changes nothing', async () => {
     const t = await topicWith(1);

@@ -1299,10 +1299,22 @@ describe('topics, groups and brokers against each other', () => {
   });
 
   const UNREADABLE = [
-    ...['||', ' || ', '||||', ' ||  || '].map((expression) => ({ type: 'TAG', expression })),
-    ...['', '  ', "region = 'eu", 'total > ', 'region = NULL', "total > 'a'", 'name LIKE a', `${'('.repeat(65)}a`].map(
-      (expression) => ({ type: 'SQL92', expression }),
-    ),
+    ...['||', ' || ', '||||', ' ||  || ', 'a|b', 'a | b', 'a || *', 'a ||', 'a\nb'].map((expression) => ({
+      type: 'TAG',
+      expression,
+    })),
+    ...[
+      '',
+      '  ',
+      "region = 'eu",
+      'total > ',
+      'region = NULL',
+      "total > 'a'",
+      'name LIKE a',
+      `${'('.repeat(65)}a`,
+      "TAGS = 'a|b'",
+      "TAGS IN ('a', '*')",
+    ].map((expression) => ({ type: 'SQL92', expression })),
     { type: 'SQL92', expression: Array.from({ length: 257 }, () => 'a=1').join(' OR ') },
   ];
 
@@ -1348,6 +1360,16 @@ describe('topics, groups and brokers against each other', () => {
       if (type === 'SQL92' && expression !== '')
         await refused(read({ sql: expression }), 'FILTER_INVALID', 'query sql');
     await refused(read({ sql: '' }), 'VALIDATION_FAILED', 'query sql');
+    const search = (tag: string) => broker.call('queryMessages', { path: { topic: 'orders' }, query: { tag } });
+    for (const tag of ['*', ' ']) {
+      await refused(read({ tag }), 'VALIDATION_FAILED', 'query tag');
+      await refused(read({ tag: ['created', tag] }), 'VALIDATION_FAILED', 'query tag');
+      await refused(search(tag), 'VALIDATION_FAILED', 'query tag');
+    }
+    for (const tag of ['a|b', 'a\nb']) {
+      await refused(read({ tag }), 'VALIDATION_FAILED');
+      await refused(search(tag), 'VALIDATION_FAILED');
+    }
     await refused(read({ sql: 'TRUE', tag: 'created' }), 'VALIDATION_FAILED', 'query sql');
     await refused(read({ sql: ['TRUE', 'TRUE'] }), 'VALIDATION_FAILED', 'query sql');
   });

@@ -442,6 +442,34 @@ describe('rule 10: Idempotency-Key', () => {
   });
 });
 
+describe('rule 19: a tag and a filter that names it', () => {
+  test('meet in whatever form they were written', async () => {
+    const topic = await newTopic();
+    const [composed, decomposed] = ['r\u00e9clam\u00e9', 're\u0301clame\u0301'];
+    await send(topic, { body: '1', tag: ` ${decomposed} ` });
+    await send(topic, { body: '2', tag: composed });
+    const raw = { bytes: '3', contentType: 'text/plain', query: { tag: `${decomposed}\u00a0` } };
+    await client.call('sendMessages', { path: { topic }, ...raw });
+    const filters = [`x || ${decomposed}`, composed].map((expression) => ({ type: 'TAG', expression }) as const);
+    for (const filter of [...filters, { type: 'SQL92', expression: `TAGS = '${decomposed}'` } as const]) {
+      const { body } = await client.call('testFilter', { path: { topic }, body: { filter } });
+      expect([filter, body.matched]).toEqual([filter, 3]);
+    }
+    const path = { topic, broker: 'broker-a', queueId: 0 };
+    for (const tag of [composed, ` ${decomposed}`]) {
+      const page = (await client.call('readQueue', { path, query: { offset: 0, tag } })).body;
+      const found = (await client.call('queryMessages', { path: { topic }, query: { tag } })).body;
+      expect([page.messages.length, found.messages.map((message) => message.tag)]).toEqual([
+        3,
+        Array(3).fill(composed),
+      ]);
+    }
+    const declared = await newTopic({ tagPolicy: 'DECLARED' });
+    await client.call('putTag', { path: { topic: declared, tag: 'paid' } });
+    expect((await send(declared, { body: 'a', tag: ' paid ' })).status).toBe(200);
+  });
+});
+
 describe('rules 11 and 12: bodies', () => {
   let topic: string;
   beforeAll(async () => void (topic = await newTopic()));
