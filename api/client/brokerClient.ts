@@ -13,6 +13,7 @@ import { RECEIVE_DEFAULTS } from '../handlers/leases';
 import { pathNameOf } from '../names';
 import { HOP_HEADER, type OperationId } from '../operation';
 import { newConnections, wasNeverSent } from './connections';
+import { unanswered } from './unanswered';
 
 /** Longest time for an answer, beyond what the call itself asks to wait. */
 const ANSWER_MS = 10_000;
@@ -118,27 +119,15 @@ function waitOf({ id }: Operation, { query, body }: { readonly query: unknown; r
 const given = (headers: object | undefined): Record<string, string> =>
   Object.fromEntries(Object.entries(headers ?? {}).filter(([, value]) => typeof value === 'string'));
 
-/** Calls that ask and change nothing, or whose unread answer harms nobody. */
-const HARMLESS = new Set(['receiveMessages', 'testFilter']);
-
-const AGAIN = 'call again, which does nothing twice';
-const LOOK = 'look whether it did before you call again';
-
-function failureOf(error: unknown, { id, method }: Operation, { headers }: { headers?: unknown }, address: string) {
-  const later = { retryAfterMs: 1000 };
+function failureOf(error: unknown, operation: Operation, { headers }: { headers?: unknown }, address: string) {
   if (wasNeverSent(error))
     return new GantryError(
       'SERVICE_NOT_AVAILABLE',
-      `the broker at ${address} cannot be reached; nothing was done: see to it that it runs, and call again`,
-      later,
+      `the broker at ${address} cannot be reached; nothing was done there: see to it that it runs, and call again`,
+      { retryAfterMs: 1000 },
     );
-  if (method === 'get' || HARMLESS.has(id))
-    return new GantryError('SERVICE_NOT_AVAILABLE', `the broker at ${address} did not answer: ask again`, later);
-  const keyed = (headers as Record<string, string> | undefined)?.['Idempotency-Key'] !== undefined;
-  const retryable = keyed || method !== 'post' || id === 'createTopic';
-  return new GantryError(
-    'OUTCOME_UNKNOWN',
-    `the broker at ${address} gave no answer, and may have done what was asked: ${retryable ? AGAIN : LOOK}`,
-    { retryable },
-  );
+  return unanswered({ operation, keyed: isKeyed(headers), broker: `the broker at ${address}` });
 }
+
+export const isKeyed = (headers: unknown): boolean =>
+  (headers as Record<string, string> | undefined)?.['Idempotency-Key'] !== undefined;

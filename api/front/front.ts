@@ -6,12 +6,13 @@ import type { Chance } from '../../src/base/chance';
 import type { Clock } from '../../src/base/clock';
 import type { Fleet } from '../../src/cluster/fleet';
 import { Patience } from '../../src/cluster/patience';
-import type { BrokerClients } from '../client/brokerClient';
+import { isKeyed, type BrokerClients } from '../client/brokerClient';
+import { unanswered } from '../client/unanswered';
 import type { Contract } from '../contract';
 import type { Answer, Call, OperationId } from '../operation';
 import { handlerOf, LocalPeer, type Here } from './localPeer';
 import type { Asking, Peer, PeerAnswer, PeerRequest } from './peer';
-import { RemotePeer } from './remotePeer';
+import { RemotePeer, type RemotePeerParts } from './remotePeer';
 
 export interface FrontParts {
   readonly clock: Clock;
@@ -30,6 +31,12 @@ export interface NameserverInfo {
   readonly lastRegistrationTimestamp?: number;
 }
 
+/**
+ * Milliseconds that a change may take beyond a plain answer: it waits for the disk. With it a connection has the time to
+ * be made or to fail, so that what was never sent is told apart.
+ */
+const CHANGE_MS = 1500;
+
 export class Front {
   readonly clock: Clock;
   readonly chance: Chance;
@@ -38,7 +45,7 @@ export class Front {
   readonly nameservers: () => readonly NameserverInfo[];
   /** Of everybody who waits for several brokers. */
   readonly patience: Patience;
-  readonly #clients: BrokerClients;
+  readonly #remote: RemotePeerParts;
   readonly #here: Here | undefined;
 
   constructor(parts: FrontParts) {
@@ -48,7 +55,7 @@ export class Front {
     this.fleet = parts.fleet;
     this.nameservers = parts.nameservers;
     this.patience = new Patience(parts.clock);
-    this.#clients = parts.clients;
+    this.#remote = { ...parts, patience: this.patience };
     this.#here = parts.here;
   }
 
@@ -67,7 +74,7 @@ export class Front {
   /** The broker of that name, for this call. What cannot be reached shows when it is called. */
   peer(broker: string, call: Asking): Peer {
     if (this.#here?.name === broker) return new LocalPeer(this.contract, this.#here, call);
-    return new RemotePeer(this.fleet, this.#clients, broker, call.requestId);
+    return new RemotePeer(this.#remote, broker, call.requestId);
   }
 
   /**
@@ -82,7 +89,27 @@ export class Front {
     waitMs = 0,
   ): Promise<PeerAnswer> {
     const peer = this.peer(broker, call);
-    return this.patience.glance(broker, waitMs, call.signal, (own) => peer.call(operationId, asked, own));
+    return this.patience.glance(broker, { waitMs, signal: call.signal }, (own) => peer.call(operationId, asked, own));
+  }
+
+  /**
+   * Asks a broker, among others, to change something, for as long as it deserves. Rejects with SERVICE_NOT_AVAILABLE when
+   * the broker surely did nothing, with OUTCOME_UNKNOWN when it did not answer in time. `waitMs`: more time for what takes
+   * longer.
+   */
+  change<Op extends OperationId>(
+    call: Asking & { readonly signal: AbortSignal },
+    broker: string,
+    operationId: Op,
+    asked: PeerRequest<Op>,
+    waitMs = 0,
+  ): Promise<PeerAnswer> {
+    const peer = this.peer(broker, call);
+    if (this.here === broker) return peer.call(operationId, asked, call.signal);
+    const operation = this.contract.operation(operationId);
+    const overdue = () => unanswered({ operation, keyed: isKeyed(asked.headers), broker: `broker ${broker}` });
+    const waits = { waitMs: CHANGE_MS + waitMs, signal: call.signal, overdue };
+    return this.patience.wait(broker, waits, (own) => peer.call(operationId, asked, own));
   }
 
   /** The call as it came, answered by that broker. */

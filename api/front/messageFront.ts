@@ -5,6 +5,7 @@ import type { ScheduleOperations } from '../handlers/schedule';
 import { nameOf } from '../names';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { firstFound } from './firstFound';
+import { askedOf } from './front';
 import { holdersOf, type Holders } from './holders';
 import { oneByOne } from './oneByOne';
 import { testEverywhere } from './filterFront';
@@ -22,7 +23,7 @@ export function messageFront(parts: Holders): HandlerTable<LookOperations> {
     getMessageTrace: (call) => byId(parts, call),
 
     async recallScheduled(call) {
-      const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
+      const ask = (broker: string) => front.change(call, broker, 'recallScheduled', askedOf(call));
       return (await firstFound(await holdersOf(parts, call), call.signal, ask, { changes: true })).asAnswer();
     },
 
@@ -57,7 +58,7 @@ async function byId(parts: Holders, given: Call<'getMessage'> | Call<'getMessage
   const { front } = parts;
   const holders = await holdersOf(parts, call);
   const ask = (broker: string, signal: AbortSignal) =>
-    front.patience.glance(broker, 0, signal, (own) => front.ask(call, broker, own));
+    front.patience.glance(broker, { signal }, (own) => front.ask(call, broker, own));
   const mark = call.path.messageId.slice(0, 16).toUpperCase();
   const marked = (await front.fleet.brokers()).find(({ name, idMark }) => idMark === mark && holders.includes(name));
   const others = holders.filter((broker) => broker !== marked?.name);

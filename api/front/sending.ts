@@ -65,7 +65,10 @@ export class Sending {
     }
   }
 
-  /** The answer of this broker and no other. `keyed`: it is worth waiting for, because repeating stores nothing twice. */
+  /**
+   * The answer of this broker and no other. `keyed`: one that restarts is worth waiting for, because repeating stores
+   * nothing twice; one that hung is not, and is refused soon (see Patience.send).
+   */
   async at(broker: string, keyed: boolean, signal: AbortSignal, ask: Ask): Promise<PeerAnswer> {
     const { clock } = this.#front;
     const start = clock.monotonic();
@@ -74,6 +77,7 @@ export class Sending {
       const outcome = await this.#try(broker, { ms, keyed }, signal, ask);
       const restarting = outcome instanceof GantryError || outcome.code === 'STARTING';
       if (!restarting) return outcome;
+      if (outcome instanceof GantryError && this.#front.patience.isSilent(broker)) throw isAway(broker);
       if (!keyed || clock.monotonic() + pause > start + PATIENCE_MS)
         return answerOf(outcome instanceof GantryError ? isAway(broker) : outcome);
       await delay(clock, pause, signal);
@@ -159,7 +163,7 @@ const nobodyTakes = (topic: string): GantryError =>
 const isAway = (broker: string): GantryError =>
   new GantryError(
     'SERVICE_NOT_AVAILABLE',
-    `broker ${broker} is away, and this belongs there: nothing was stored, send again later`,
+    `broker ${broker} is away or does not answer, and this belongs there: nothing was stored, send again later`,
     LATER,
   );
 

@@ -76,5 +76,5 @@ test('a broker that listens no more has done nothing', async () => {
   await new Promise((resolve) => server.close(resolve));
   const error = await call('sendMessages');
   expect(error).toMatchObject({ code: 'SERVICE_NOT_AVAILABLE', retryable: true });
-  expect(error.message).toMatch(/nothing was done: see to it that it runs, and call again$/);
+  expect(error.message).toMatch(/nothing was done there: see to it that it runs, and call again$/);
 });

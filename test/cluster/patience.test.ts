@@ -17,14 +17,16 @@ function patient() {
   const ask = async (broker: string, ms: number, waitMs = 0) => {
     const started = clock.monotonic();
     let took: number | undefined;
-    const work = codeOf(patience.wait(broker, waitMs, signal, call(ms))).finally(
+    const work = codeOf(patience.wait(broker, { waitMs, signal }, call(ms))).finally(
       () => (took = clock.monotonic() - started),
     );
     for (let i = 0; i < 1000 && took === undefined; i++) await clock.advance(100).then(turn);
     return [await work, took];
   };
   const refused = (broker: string) =>
-    codeOf(patience.wait(broker, 0, signal, () => Promise.reject(new GantryError('SERVICE_NOT_AVAILABLE', 'refused'))));
+    codeOf(
+      patience.wait(broker, { signal }, () => Promise.reject(new GantryError('SERVICE_NOT_AVAILABLE', 'refused'))),
+    );
   return { clock, patience, ask, refused };
 }
 
@@ -50,7 +52,7 @@ test('what is asked of all is asked of one that is left alone, too, which has bu
     let took: number | undefined;
     const call = () =>
       new Promise<string>((resolve) => void (ms < Infinity && clock.after(ms, () => resolve('answer'))));
-    const work = codeOf(patience.glance('a', 0, signal, call)).finally(() => (took = clock.monotonic() - started));
+    const work = codeOf(patience.glance('a', { signal }, call)).finally(() => (took = clock.monotonic() - started));
     for (let i = 0; i < 100 && took === undefined; i++) await clock.advance(50).then(turn);
     return [await work, took];
   };
@@ -99,7 +101,7 @@ test('when none is worth waiting for, all are', async () => {
 test('who goes away is told so, and no broker is blamed', async () => {
   const { patience } = patient();
   const gone = new AbortController();
-  const work = patience.wait('a', 0, gone.signal, () => new Promise(() => undefined));
+  const work = patience.wait('a', { signal: gone.signal }, () => new Promise(() => undefined));
   gone.abort(new Error('gone'));
   await expect(work).rejects.toThrow('gone');
   expect(patience.worthy(ALL)).toEqual(ALL);
@@ -107,7 +109,7 @@ test('who goes away is told so, and no broker is blamed', async () => {
 
 test('what is no broker’s failure is nobody’s', async () => {
   const { patience } = patient();
-  await expect(patience.wait('a', 0, signal, () => Promise.reject(new TypeError('a mistake')))).rejects.toThrow(
+  await expect(patience.wait('a', { signal }, () => Promise.reject(new TypeError('a mistake')))).rejects.toThrow(
     'a mistake',
   );
   expect(patience.worthy(ALL)).toEqual(ALL);

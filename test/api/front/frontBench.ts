@@ -33,9 +33,9 @@ export interface Asked {
 
 /**
  * UP answers; REFUSING has no open port; BLACK lets a connection time out; HUNG takes the request and says nothing;
- * LOSING does what is asked, but the answer is lost.
+ * STALLED does so, but says that it is alive; LOSING does what is asked, but the answer is lost.
  */
-type Network = 'UP' | 'REFUSING' | 'BLACK' | 'HUNG' | 'LOSING';
+type Network = 'UP' | 'REFUSING' | 'BLACK' | 'HUNG' | 'STALLED' | 'LOSING';
 
 /** A connection that nobody takes up fails after this time. */
 const CONNECT_MS = 2000;
@@ -200,7 +200,7 @@ export class FrontBench {
     const call = (address: string, operation: string, request: unknown, { signal }: { signal: AbortSignal }) => {
       const broker = address.split(':')[0]!;
       const asked = { broker, operation, request } as Asked;
-      this.asked.push(asked);
+      if (operation !== 'livez') this.asked.push(asked);
       return this.#through(this.broker(broker), asked, signal);
     };
     return { call } as unknown as BrokerClients;
@@ -211,6 +211,8 @@ export class FrontBench {
     if (broker.network === 'REFUSING' || broker.network === 'BLACK')
       throw new GantryError('SERVICE_NOT_AVAILABLE', `${broker.name}:1 cannot be reached`, { retryAfterMs: 1000 });
     if (broker.network === 'HUNG') return ended(signal);
+    if ((asked.operation as OperationId) === 'livez') return answered(200, {});
+    if (broker.network === 'STALLED') return ended(signal);
     const answer = await broker.answer(asked);
     if (broker.network === 'LOSING') {
       const keyed = asked.request.headers?.['Idempotency-Key'] !== undefined;

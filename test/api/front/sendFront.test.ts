@@ -574,6 +574,68 @@ describe('a broker that knows newer partitions', () => {
   });
 });
 
+describe('what belongs to a broker that hangs', () => {
+  const hung = () => {
+    const t = new SendBench();
+    t.broker(HOME).network = 'HUNG';
+    return t;
+  };
+  const SENDS: Readonly<Record<string, (t: SendBench) => Promise<unknown>>> = {
+    'an Idempotency-Key': (t) => t.send(ONE, { key: KEY }),
+    'a messageGroup': (t) => t.send([{ body: 'm', messageGroup: t.groupOn(HOME) }]),
+    'a queue': (t) => t.send([{ body: 'm', queue: { broker: HOME, queueId: 0 } }]),
+  };
+  const took = async (t: SendBench, send: (t: SendBench) => Promise<unknown>) => {
+    const started = t.clock.monotonic();
+    const failure = await failureOf(send(t));
+    return { code: failure.code, ms: t.clock.monotonic() - started, retryAfterMs: failure.extras.retryAfterMs };
+  };
+
+  test.each(Object.keys(SENDS))(
+    'by %s is refused soon once one attempt hung, until the broker answers again',
+    async (by) => {
+      const t = hung();
+      const send = SENDS[by]!;
+      expect(await took(t, send)).toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+      for (let i = 0; i < 3; i++) {
+        await t.clock.advance(15_000);
+        const next = await took(t, send);
+        expect(next).toMatchObject({ code: 'SERVICE_NOT_AVAILABLE', retryAfterMs: 1000 });
+        expect(next.ms).toBeLessThanOrEqual(1000);
+      }
+      expect(t.askedBrokers).toEqual([HOME]); // surely not sent
+      t.broker(HOME).network = 'UP';
+      expect(await send(t)).toMatchObject({ result: { status: 200 }, ms: 0 });
+    },
+  );
+
+  test('is sent one at a time while the broker lives and stores nothing', async () => {
+    const t = hung();
+    t.broker(HOME).network = 'STALLED';
+    const send = SENDS['a queue']!;
+    await failureOf(send(t));
+    const one = took(t, send);
+    const others = await Promise.all([took(t, send), took(t, send)]);
+    for (const other of others) {
+      expect(other.code).toBe('SERVICE_NOT_AVAILABLE');
+      expect(other.ms).toBeLessThanOrEqual(1000);
+    }
+    expect(await one).toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    expect(t.askedBrokers).toHaveLength(2);
+    t.broker(HOME).network = 'UP';
+    const all = await Promise.all([send(t), send(t), send(t)]);
+    for (const each of all) expect(each).toMatchObject({ result: { status: 200 } });
+  });
+
+  test('does not hang because something else hung there before', async () => {
+    const t = hung();
+    const leaving = t.front.change(t.call('leaveGroup'), HOME, 'leaveGroup', { path: {} as never, query: {} });
+    expect(await failureOf(t.timed(leaving))).toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: true });
+    const next = await took(t, SENDS['an Idempotency-Key']!);
+    expect([next.code, next.ms <= 1000]).toEqual(['SERVICE_NOT_AVAILABLE', true]);
+  });
+});
+
 test('the broker in the same process is asked without a hop', async () => {
   const asked: string[] = [];
   const handlers = {
