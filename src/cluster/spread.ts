@@ -7,8 +7,8 @@ import { GantryError } from '../base/errors';
 import type { Definition } from '../broker/definition';
 import type { Holding } from '../broker/holdings';
 import type { Definitions } from '../broker/definitions';
-import { withDeadline } from './deadline';
 import type { DefinitionPeers } from './definitionPeers';
+import { Patience } from './patience';
 
 /** How it went at one broker. */
 export interface Told {
@@ -17,8 +17,8 @@ export interface Told {
   readonly error?: GantryError;
 }
 
-/** Longest wait for one broker: it is named then, and learns it later. */
-const TELL_MS = 5000;
+/** Milliseconds that a broker gets beyond a plain answer: it writes, and tells its NameServers. One that hangs is named, and learns it later. */
+const TELL_MS = 3000;
 
 export interface SpreadParts {
   readonly clock: Clock;
@@ -29,10 +29,12 @@ export interface SpreadParts {
 
 export class Spread {
   readonly #parts: SpreadParts;
+  readonly #patience: Patience;
   readonly #stopped = new AbortController();
 
   constructor(parts: SpreadParts) {
     this.#parts = parts;
+    this.#patience = new Patience(parts.clock);
   }
 
   /** Tells all of them at once; one entry for each, in their order. Never rejects because of a broker. */
@@ -82,13 +84,9 @@ export class Spread {
     }
   }
 
-  async #within<T>(broker: string, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    try {
-      return await withDeadline(this.#parts.clock, TELL_MS, this.#stopped.signal, call);
-    } catch (error) {
-      // Peers code their failures; what is not coded is the deadline.
-      throw error instanceof GantryError ? error : silent(broker);
-    }
+  #within<T>(broker: string, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const waits = { waitMs: TELL_MS, signal: this.#stopped.signal, overdue: () => silent(broker) };
+    return this.#patience.glance(broker, waits, call);
   }
 }
 
