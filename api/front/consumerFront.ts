@@ -3,6 +3,7 @@
  * broker that is away fails nobody: it is named, and the consumer gets its queues when it joins again.
  */
 import { GantryError } from '../../src/base/errors';
+import { bulkAnswer, failed } from '../bulk';
 import type { ConsumerOperations } from '../handlers/consumers';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { isComposite, unpackCursors } from './compositeCursor';
@@ -38,8 +39,16 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
 
     leaveGroup: (call) =>
       places.serve(call, call.path.group, async ({ brokers }) => {
-        answersOf(await rounds.all(call, brokers, 'leaveGroup', () => ({ path: call.path, query: {} })));
-        return { status: 204 };
+        const round = await rounds.change(call, brokers, 'leaveGroup', () => ({ path: call.path, query: {} }));
+        const gone = answersOf(round);
+        if (gone.size === brokers.length) return { status: 204 };
+        const failures = new Map([...round.away, ...round.refusals]);
+        const results = brokers.map((broker) => {
+          const error = failures.get(broker);
+          return { ...(error && !isNotThere(error) ? failed(error, call.requestId) : { status: 'OK' }), broker };
+        });
+        const isGone = results.every(({ status }) => status === 'OK');
+        return isGone ? { status: 204 } : bulkAnswer(call, results, namely(round.away.keys()));
       }),
 
     listConsumers: (call) =>
@@ -103,8 +112,9 @@ const notAtHome = (group: string, topic: string, home: string): GantryError =>
 const askedOf = ({ path, body }: Call<'joinGroup'>) => ({ path, query: {}, body });
 
 /** A broker that was away when the group was made, or its topic, is told later. */
-const isUnheard = (error: GantryError): boolean =>
-  isAway(error) || error.code === 'GROUP_NOT_FOUND' || error.code === 'TOPIC_NOT_FOUND';
+const isUnheard = (error: GantryError): boolean => isAway(error) || isNotThere(error);
+
+const isNotThere = ({ code }: GantryError): boolean => code === 'GROUP_NOT_FOUND' || code === 'TOPIC_NOT_FOUND';
 
 const left = ({ refusals, away }: Round): { unavailable?: string[] } => namely([...away.keys(), ...refusals.keys()]);
 

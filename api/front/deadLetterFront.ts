@@ -44,10 +44,8 @@ export function deadLetterFront(rounds: Rounds, places: GroupPlaces): HandlerTab
     const outcomes = new Map<string, PeerAnswer | GantryError>();
     await Promise.all(
       brokers.map(async (broker) => {
-        const asking = front
-          .peer(broker, call)
-          .call('redriveDeadLetters', { path, query: {}, headers, body }, call.signal);
-        outcomes.set(broker, await withResults(asking));
+        const asked = { path, query: {}, headers, body };
+        outcomes.set(broker, await withResults(front.change(call, broker, 'redriveDeadLetters', asked)));
       }),
     );
     const refusals = new Map(

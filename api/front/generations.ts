@@ -6,7 +6,7 @@ export const joinGenerations = (generations: ReadonlyMap<string, string>): strin
 
 /** The oldest generation of which all that a broker's own cursor covers was owned. */
 export const generationIn = (cursor: string): string =>
-  Math.max(0, ...cursorContent(cursor).map(({ epoch }) => epoch)).toString(36);
+  Math.max(0, ...(cursorContent(cursor) ?? []).map(({ epoch }) => epoch)).toString(36);
 
 /** Of a broker that is not named: everything that is owned there was got later. */
 const BEFORE_ALL = '0';

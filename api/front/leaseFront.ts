@@ -5,7 +5,7 @@ import type { LeaseOperations } from '../handlers/leases';
 import type { Answer, Call, HandlerTable, PathOf } from '../operation';
 import type { GroupPlaces, Places } from './groupPlaces';
 import type { PeerRequest } from './peer';
-import type { Rounds } from './rounds';
+import { namely, type Rounds } from './rounds';
 import { placesByBroker, split } from './split';
 import { WideReceive } from './wideReceive';
 
@@ -53,13 +53,13 @@ export function leaseFront(rounds: Rounds, places: GroupPlaces): HandlerTable<Le
       const nameOf = (place: number) => ({ receiptHandle: receipts[place]!.receiptHandle });
       const foreign = parts.get(NOBODY) ?? [];
       parts.delete(NOBODY);
-      const { results } = await split(front, {
+      const { results, unavailable } = await split(front, {
         ...{ call: call, operationId, parts, nameOf },
         asked: (_, part) =>
           ({ path: call.path, query: {}, body: bodyOf(part.map((i) => receipts[i]!)) }) as unknown as PeerRequest<Op>,
       });
       for (const place of foreign) results[place] = { ...failed(receiptInvalid(), call.requestId), ...nameOf(place) };
-      return bulkAnswer(call, results);
+      return bulkAnswer(call, results, namely(unavailable));
     });
   }
 }

@@ -3,6 +3,7 @@ import { unknownTransaction } from '../../src/broker/transactions';
 import { bulkAnswer, failed } from '../bulk';
 import type { Answer, Call } from '../operation';
 import type { Front } from './front';
+import { namely } from './rounds';
 import { placesByBroker, split } from './split';
 
 /** The id of no broker. */
@@ -19,11 +20,11 @@ export async function endEach(front: Front, call: Call<'endTransactions'>): Prom
   const unknown = parts.get(NOBODY) ?? [];
   parts.delete(NOBODY);
   const nameOf = (at: number) => ({ transactionId: resolutions[at]!.transactionId });
-  const { results } = await split(front, {
+  const { results, unavailable } = await split(front, {
     ...{ call, operationId: 'endTransactions', parts, nameOf },
     asked: (_, part) => ({ path, query, body: { ...body, resolutions: part.map((at) => resolutions[at]!) } }),
   });
   for (const at of unknown)
     results[at] = { ...failed(unknownTransaction(nameOf(at).transactionId), call.requestId), ...nameOf(at) };
-  return bulkAnswer(call, results);
+  return bulkAnswer(call, results, namely(unavailable));
 }

@@ -7,11 +7,12 @@ import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, type BulkItem } from '../bulk';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { isComposite, unpackCursors } from './compositeCursor';
+import { commitCursors, type CursorCommit, type CursorCommitted } from './cursorCommit';
 import { generationsOf } from './generations';
 import type { GroupPlaces, Places } from './groupPlaces';
-import { commitParts, knownBroker } from './offsetFront';
+import { knownBroker } from './offsetFront';
 import type { PeerAnswer } from './peer';
-import type { Rounds } from './rounds';
+import { isAway, namely, type Rounds } from './rounds';
 import { placesByBroker, split } from './split';
 
 export function retryFront(rounds: Rounds, places: GroupPlaces): HandlerTable<'sendBack'> {
@@ -29,7 +30,7 @@ export function retryFront(rounds: Rounds, places: GroupPlaces): HandlerTable<'s
     const cursors = cursor === undefined ? undefined : unpackCursors(cursor, at.home, 'body');
     const generationOf = generationsOf(generation, at.home);
     const parts = placesByBroker(messages, ({ broker }) => knownBroker(at, broker));
-    const { results, answers } = await split(front, {
+    const sent = await split(front, {
       call,
       operationId: 'sendBack',
       parts,
@@ -49,33 +50,45 @@ export function retryFront(rounds: Rounds, places: GroupPlaces): HandlerTable<'s
         return { topic, broker, queueId, queueOffset };
       },
     });
-    const committed = cursors && (await commitRest(call, at, { cursors, results, answers, generationOf }));
-    const answer = bulkAnswer(call, results, committed === undefined ? {} : { cursorCommitted: committed });
-    const replayed = answers.size === parts.size && [...answers.values()].every(isReplayed);
+    const open = cursors && (await commitRest(call, at, { ...sent, cursors, generationOf }));
+    const unavailable = new Set([...sent.unavailable, ...(open?.unavailable ?? [])]);
+    const answer = bulkAnswer(call, sent.results, { ...committed(open?.uncommitted), ...namely(unavailable) });
+    const replayed = sent.answers.size === parts.size && [...sent.answers.values()].every(isReplayed);
     return replayed ? { ...answer, headers: { ...answer.headers, 'Idempotency-Replayed': 'true' } } : answer;
   }
 
-  /** Whether all that the cursor covers is committed. */
-  async function commitRest(
-    call: Call<'sendBack'>,
-    at: Places,
-    { cursors, results, answers, generationOf }: Sent,
-  ): Promise<boolean> {
-    if (results.some(({ error }) => error)) return false;
-    const withThem = [...answers].filter(([broker]) => cursors.has(broker));
-    if (!withThem.every(([, answer]) => answer.json<{ cursorCommitted?: boolean }>().cursorCommitted)) return false;
-    const rest = new Map([...cursors].filter(([broker]) => !answers.has(broker)));
-    const wish = { cursors: rest, consumerId: call.body.consumerId, generationOf, topic: at.topics[0]! };
+  /** Commits what the cursor covers at brokers that were given no message, if all messages were taken. */
+  async function commitRest(call: Call<'sendBack'>, at: Places, sent: Sent): Promise<Open> {
+    const { cursors, results, answers, generationOf } = sent;
+    const withMessages = [...answers].filter(([broker]) => cursors.has(broker));
+    const done = withMessages.filter(([, answer]) => answer.json<{ cursorCommitted?: boolean }>().cursorCommitted);
+    const left = new Map(cursors);
+    for (const [broker] of done) left.delete(broker);
+    if (results.some(({ error }) => error)) return { uncommitted: [...left.keys()], unavailable: [] };
+    const refused = withMessages.map(([broker]) => broker).filter((broker) => left.delete(broker));
+    const open = await commitLeft(call, { cursors: left, topic: at.topics[0]!, generationOf });
+    return { ...open, uncommitted: [...refused, ...open.uncommitted] };
+  }
+
+  /** The messages were sent back, and that has to be told whatever becomes of the cursor. */
+  async function commitLeft(call: Call<'sendBack'>, wanted: Omit<CursorCommit, 'consumerId'>): Promise<Open> {
+    if (wanted.cursors.size === 0) return { uncommitted: [], unavailable: [] };
     try {
-      const items = await commitParts(rounds, call, wish);
-      return items.every(({ error }) => error === undefined);
+      return await commitCursors(front, call, { ...wanted, consumerId: call.body.consumerId });
     } catch (error) {
-      // The messages were sent back, and that has to be told; what is not committed is delivered again.
-      if (error instanceof GantryError) return false;
-      throw error;
+      if (!(error instanceof GantryError)) throw error;
+      const brokers = [...wanted.cursors.keys()];
+      return { uncommitted: brokers, unavailable: isAway(error) ? brokers : [] };
     }
   }
 }
+
+/** Brokers whose part of the cursor is not committed, and which of all could not be asked. */
+type Open = Pick<CursorCommitted, 'uncommitted' | 'unavailable'>;
+
+/** What is said of the cursor; nothing without one. */
+const committed = (uncommitted: readonly string[] | undefined) =>
+  uncommitted && { cursorCommitted: uncommitted.length === 0, ...(uncommitted.length > 0 ? { uncommitted } : {}) };
 
 /** What became of the messages, and what else the call said. */
 interface Sent {

@@ -36,7 +36,7 @@ export class Rounds {
     { signal, waitMs = 0 }: { readonly signal: AbortSignal; readonly waitMs?: number },
   ): Promise<PeerAnswer> {
     const peer = this.front.peer(broker, call);
-    return this.patience.wait(broker, waitMs, signal, (own) => peer.call(operationId, asked, own));
+    return this.patience.wait(broker, { waitMs, signal }, (own) => peer.call(operationId, asked, own));
   }
 
   /** Asks all that are worth waiting for. Rejects only with what is no broker's failure, such as the client's going away. */
@@ -51,15 +51,36 @@ export class Rounds {
     return round(brokers, this.patience.worthy(brokers), asked, ask);
   }
 
-  /** The same, of those, too, that failed just before: for people, who want to know how it is now. */
+  /** Has all of them change something. One that is away costs little, and does it if it is back. */
+  change<Op extends OperationId>(
+    call: AskingNow,
+    brokers: readonly string[],
+    operationId: Op,
+    asked: (broker: string) => PeerRequest<Op>,
+  ): Promise<Round> {
+    const ask: AskOne<Op> = (broker, request) => this.front.change(call, broker, operationId, request);
+    return round(brokers, brokers, asked, ask);
+  }
+
+  /** The same as `all`, of those, too, that failed just before: for people, who want to know how it is now. */
   everybody<Op extends OperationId>(
     call: AskingNow,
     brokers: readonly string[],
     operationId: Op,
     asked: PeerRequest<Op>,
   ): Promise<Round> {
+    return this.look(call, brokers, operationId, () => asked);
+  }
+
+  /** The same, with a question of its own for each. */
+  look<Op extends OperationId>(
+    call: AskingNow,
+    brokers: readonly string[],
+    operationId: Op,
+    asked: (broker: string) => PeerRequest<Op>,
+  ): Promise<Round> {
     const ask: AskOne<Op> = (broker, request) => this.front.look(call, broker, operationId, request);
-    return round(brokers, brokers, () => asked, ask);
+    return round(brokers, brokers, asked, ask);
   }
 
   /**
@@ -71,15 +92,17 @@ export class Rounds {
     brokers: readonly string[],
     passed: readonly number[] = CANNOT,
   ): Promise<Answer> {
-    // A question is not worth much waiting while others can be asked; a change is.
-    const impatient = call.operation.method === 'get' && brokers.length > 1;
     const { signal } = call;
+    const id = call.operation.id as Op;
     const failures: GantryError[] = [];
-    for (const broker of impatient ? this.patience.ordered(brokers) : brokers) {
-      const id = call.operation.id as Op;
-      const asking = impatient
-        ? this.ask(call, broker, id, askedOf(call), { signal })
-        : this.front.ask(call, broker, signal);
+    for (const broker of this.patience.ordered(brokers)) {
+      const isQuestion = call.operation.method === 'get';
+      // A question is not worth much waiting while others can be asked; a change is told to other brokers meanwhile.
+      const asking = !isQuestion
+        ? this.front.change(call, broker, id, askedOf(call), TELLING_MS)
+        : brokers.length > 1
+          ? this.ask(call, broker, id, askedOf(call), { signal })
+          : this.front.ask(call, broker, signal);
       try {
         const answer = await asking;
         if (!passed.includes(answer.status)) return answer.asAnswer();
@@ -92,6 +115,9 @@ export class Rounds {
     throw failures.find(isAway) ?? failures[0] ?? noBroker();
   }
 }
+
+/** Milliseconds in which a broker tells the others what it has decided, also while one of them hangs. */
+const TELLING_MS = 5000;
 
 /** How one broker is asked. */
 type AskOne<Op extends OperationId> = (broker: string, asked: PeerRequest<Op>) => Promise<PeerAnswer>;
@@ -133,6 +159,9 @@ export async function outcomeOf(asking: Promise<PeerAnswer>): Promise<PeerAnswer
 export const isAway = ({ code }: GantryError): boolean =>
   STATUS[code] === STATUS.SERVICE_NOT_AVAILABLE || STATUS[code] === STATUS.OUTCOME_UNKNOWN;
 
+/** The broker may have done what was asked. */
+export const mayBeDone = ({ code }: GantryError): boolean => code === 'OUTCOME_UNKNOWN';
+
 const leftAlone = (broker: string): GantryError =>
   new GantryError('SERVICE_NOT_AVAILABLE', `broker ${broker} failed just now and is left alone for a moment`, {
     retryAfterMs: 1000,
@@ -149,8 +178,9 @@ export function answersOf({ answers, refusals, away }: Round): ReadonlyMap<strin
   if (answers.size > 0) return answers;
   const [refusal] = [...refusals.values()].filter(({ code }) => !NOT_HERE.includes(code));
   if (refusal) throw refusal;
-  // Whether it exists nobody can tell while a broker is silent.
-  throw away.values().next().value ?? refusals.values().next().value ?? noBroker();
+  // Whether it exists nobody can tell while a broker is silent; and what one may have done was perhaps done.
+  const silent = [...away.values()];
+  throw silent.find(mayBeDone) ?? silent[0] ?? refusals.values().next().value ?? noBroker();
 }
 
 const CANNOT: readonly number[] = [STATUS.SERVICE_NOT_AVAILABLE];

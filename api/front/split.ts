@@ -1,9 +1,10 @@
 /** Many items in one call that concern different brokers: each gets its own, and the results are put back in order. */
 import { GantryError } from '../../src/base/errors';
 import { failed, type BulkItem } from '../bulk';
-import type { Call, OperationId } from '../operation';
+import type { OperationId } from '../operation';
 import type { Front } from './front';
-import type { Asking, PeerAnswer, PeerRequest } from './peer';
+import type { PeerAnswer, PeerRequest } from './peer';
+import { isAway, type AskingNow } from './rounds';
 
 /** Places in the request, by the broker whose they are. */
 export function placesByBroker<Item>(
@@ -21,7 +22,7 @@ export function placesByBroker<Item>(
 }
 
 export interface SplitCall<Op extends OperationId> {
-  readonly call: Asking & Pick<Call<OperationId>, 'signal'>;
+  readonly call: AskingNow;
   readonly operationId: Op;
   readonly parts: ReadonlyMap<string, readonly number[]>;
   /** What is asked of a broker, about the items at these places. */
@@ -34,6 +35,8 @@ export interface SplitAnswer {
   /** By place; places that no part has are left open. */
   readonly results: BulkItem[];
   readonly answers: ReadonlyMap<string, PeerAnswer>;
+  /** Brokers that did not answer, or can do nothing now: what became of their items is not known, or nothing. */
+  readonly unavailable: readonly string[];
 }
 
 /**
@@ -44,18 +47,20 @@ export async function split<Op extends OperationId>(front: Front, wanted: SplitC
   const { call, operationId, parts, asked, nameOf } = wanted;
   const results: BulkItem[] = [];
   const answers = new Map<string, PeerAnswer>();
+  const unavailable: string[] = [];
   await Promise.all(
     [...parts].map(async ([broker, at]) => {
-      const answer = await answerOf(front.peer(broker, call).call(operationId, asked(broker, at), call.signal));
+      const answer = await answerOf(front.change(call, broker, operationId, asked(broker, at)));
       if (!(answer instanceof GantryError)) answers.set(broker, answer);
       const items = itemsIn(answer, at.length);
-      const refusal = items
-        ? undefined
-        : failed(answer instanceof GantryError ? answer : answer.failure(), call.requestId);
-      at.forEach((place, i) => (results[place] = items?.[i] ?? { ...refusal!, ...nameOf(place) }));
+      if (items) return at.forEach((place, i) => (results[place] = items[i]!));
+      const error = answer instanceof GantryError ? answer : answer.failure();
+      if (isAway(error)) unavailable.push(broker);
+      const refusal = failed(error, call.requestId);
+      at.forEach((place) => (results[place] = { ...refusal, ...nameOf(place) }));
     }),
   );
-  return { results, answers };
+  return { results, answers, unavailable };
 }
 
 async function answerOf(asking: Promise<PeerAnswer>): Promise<PeerAnswer | GantryError> {

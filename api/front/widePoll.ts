@@ -63,6 +63,8 @@ export class WidePoll {
   readonly #signal: AbortSignal;
   /** Where each broker's next poll goes on. */
   readonly #cursors: Map<string, string>;
+  /** Brokers whose part of the given cursor is to be committed. */
+  readonly #toCommit: ReadonlySet<string>;
   /** The last answer of each broker, whether it is used or not. */
   readonly #last = new Map<string, Part>();
   readonly #failures = new Map<string, GantryError>();
@@ -85,6 +87,7 @@ export class WidePoll {
     const cursors = unpackCursors(call.query.cursor ?? '', home, 'query');
     // Of a broker that has none of the group's topics any more nobody wants to know where it stood.
     this.#cursors = new Map([...cursors].filter(([broker]) => brokers.includes(broker)));
+    this.#toCommit = new Set(call.query.autoCommit ? this.#cursors.keys() : []);
   }
 
   async run(): Promise<Answer> {
@@ -211,6 +214,7 @@ export class WidePoll {
     const lag = parts.reduce((sum, [, part]) => sum + part.lag, this.#unused);
     const revoking = parts.flatMap(([, part]) => part.revoking ?? []);
     const reason = this.#messages.length > 0 ? undefined : this.#reason();
+    const uncommitted = [...this.#toCommit].filter((broker) => !this.#last.has(broker));
     return {
       messages: this.#messages,
       cursor: packCursors(this.#cursors),
@@ -220,6 +224,7 @@ export class WidePoll {
       ...(this.#dropped.length > 0 ? { dropped: this.#dropped } : {}),
       ...(revoking.length > 0 ? { revoking } : {}),
       ...(this.#moved.length > 0 ? { moved: this.#moved } : {}),
+      ...(uncommitted.length > 0 ? { uncommitted } : {}),
       ...namely(this.#brokers.filter((broker) => !this.#last.has(broker) || this.#failures.has(broker))),
     };
   }

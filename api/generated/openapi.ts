@@ -829,7 +829,8 @@ export interface paths {
          *     named in `revoking`: nothing new is given from it, and it goes when what was handed out is committed.
          *
          *     Queues on several brokers are waited for on all of them at once. A broker that cannot be asked, or does not
-         *     know the consumer, holds up nobody and is named in `unavailable`: join again, and its messages come.
+         *     know the consumer, holds up nobody and is named in `unavailable`: join again, and its messages come. With
+         *     `autoCommit=true`, `uncommitted` names brokers that did not commit their part of the cursor: the next poll does.
          */
         get: operations["pollMessages"];
         put?: never;
@@ -861,7 +862,8 @@ export interface paths {
          *     queue of the group, to be delivered again after `delayMs`, by default the group’s delay for this attempt.
          *     After 1 + maxAttempts deliveries it becomes a dead letter instead; `outcome` says which. With `cursor`
          *     everything it covers is committed in the same step, so that nothing is delivered twice or lost between the two.
-         *     If one message is refused nothing is committed, and `cursorCommitted` is false: give back what is left, or commit.
+         *     If one message is refused nothing is committed with it, and `cursorCommitted` is false: give back what is left, or
+         *     commit. Over several brokers `uncommitted` names those where the cursor is not committed.
          *
          *     A message is named by the queue and offset that it was polled from; a retry that fails again by its place in
          *     `%RETRY%group`. The consumer must own the queue (QUEUE_NOT_OWNED). A message that is given back again by the
@@ -1068,7 +1070,7 @@ export interface paths {
         put?: never;
         /**
          * Commit positions
-         * @description Moves positions: everything before `nextOffset` counts as handled. Either by `consumerId` and `cursor`, which commits all that polls handed out up to it, or per queue. Judged per queue: a consumer commits what it owns (QUEUE_NOT_OWNED), forwards only (OFFSET_BACKWARDS) unless `force`, and not past the end (OFFSET_MOVED). Without `consumerId` only queues without an owner are committed; in a broadcasting group, where each member has its own positions, it is needed. All well: 200; each failed with one code: that problem with `results`; else 207. Committing the same again is harmless.
+         * @description Moves positions: everything before `nextOffset` counts as handled. Either by `consumerId` and `cursor`, which commits all that polls handed out up to it, or per queue. Judged per queue: a consumer commits what it owns (QUEUE_NOT_OWNED), forwards only (OFFSET_BACKWARDS) unless `force`, and not past the end (OFFSET_MOVED). Without `consumerId` only queues without an owner are committed; in a broadcasting group, where each member has its own positions, it is needed. All well: 200; each failed with one code: that problem with `results`; else 207. Committing the same again is harmless. Queues on several brokers are committed at all that answer; the others are named in `unavailable`, and the same call commits there later.
          */
         post: operations["commitOffsets"];
         delete?: never;
@@ -1599,6 +1601,10 @@ export interface components {
             committed?: number;
             /** @description Whether all that the cursor covers is committed (sendBack). */
             cursorCommitted?: boolean;
+            /** @description Brokers where part of the cursor is not committed (sendBack). */
+            uncommitted?: string[];
+            /** @description Brokers that did not answer or can do nothing now, of a call that concerns several. */
+            unavailable?: string[];
             /** @description Whether nothing was to be changed (redriveDeadLetters). */
             dryRun?: boolean;
             /**
@@ -2203,6 +2209,8 @@ export interface components {
         EndTransactionsResult: {
             /** @description One entry per transaction. */
             results: components["schemas"]["EndedTransaction"][];
+            /** @description Brokers that did not answer or can do nothing now; the results of their transactions have the reason. Call again. */
+            unavailable?: string[];
         };
         /** @description What became of one. */
         EndedTransaction: {
@@ -3006,6 +3014,13 @@ export interface components {
             /** @description Brokers that could not be asked; the consumer gets their queues when it joins again. */
             unavailable?: string[];
         };
+        /** @description How leaving went on each broker. */
+        LeaveGroupResult: {
+            /** @description One entry per broker. */
+            results: components["schemas"]["BrokerResult"][];
+            /** @description Brokers that did not answer or can do nothing now. */
+            unavailable?: string[];
+        };
         /** @description A queue and where its owner begins. */
         OwnedQueue: {
             /** @description Name of the topic. */
@@ -3089,6 +3104,8 @@ export interface components {
             moved?: components["schemas"]["MovedQueue"][];
             /** @description Brokers that gave nothing, since they could not be asked or do not know the consumer; join again. */
             unavailable?: string[];
+            /** @description With autoCommit: brokers where the passed cursor is not committed, as far as is known. The new cursor covers it, too, and the next poll commits it. */
+            uncommitted?: string[];
         };
         /** @description A queue that goes to another consumer. */
         RevokingQueue: {
@@ -3185,8 +3202,12 @@ export interface components {
         SendBackResult: {
             /** @description One entry per message. */
             results: components["schemas"]["SentBack"][];
-            /** @description With a cursor: whether all it covers is committed. Not when a message was refused, or when a queue is another consumer’s by now; what is not committed is delivered again. */
+            /** @description With a cursor: whether all it covers is committed. Not when a message was refused, when a queue is another consumer’s by now, or when a broker is away; what is not committed is delivered again, or committed with the same cursor later. */
             cursorCommitted?: boolean;
+            /** @description Brokers where part of the cursor is not committed, as far as is known; at the others it is. Absent when it is committed everywhere, or without a cursor at several brokers. */
+            uncommitted?: string[];
+            /** @description Brokers that did not answer or can do nothing now; the results of their messages have the reason. Call again. */
+            unavailable?: string[];
         };
         /** @description What became of one message. */
         SentBack: {
@@ -3333,6 +3354,8 @@ export interface components {
         AckResult: {
             /** @description One entry per handle. */
             results: components["schemas"]["Acked"][];
+            /** @description Brokers that did not answer or can do nothing now; the results of their handles have the reason. Call again. */
+            unavailable?: string[];
         };
         /** @description What became of one handle. */
         Acked: {
@@ -3384,6 +3407,8 @@ export interface components {
         NackResult: {
             /** @description One entry per delivery. */
             results: components["schemas"]["Nacked"][];
+            /** @description Brokers that did not answer or can do nothing now; the results of their handles have the reason. Call again. */
+            unavailable?: string[];
         };
         /** @description What became of one delivery. */
         Nacked: {
@@ -3445,6 +3470,8 @@ export interface components {
         ExtendResult: {
             /** @description One entry per delivery. */
             results: components["schemas"]["Extended"][];
+            /** @description Brokers that did not answer or can do nothing now; the results of their handles have the reason. Call again. */
+            unavailable?: string[];
         };
         /** @description What became of one delivery. */
         Extended: {
@@ -3507,7 +3534,7 @@ export interface components {
             remaining: number;
             /** @description One entry per dead letter. */
             results: components["schemas"]["Redriven"][];
-            /** @description Brokers that did nothing; their dead letters are left. */
+            /** @description Brokers that did not answer or refused; their dead letters are left, unless the answer was lost. */
             unavailable?: string[];
         };
         /** @description What became of one dead letter. With dryRun it has no place yet. */
@@ -3570,6 +3597,8 @@ export interface components {
         CommitOffsetsResult: {
             /** @description One entry per queue. */
             results: components["schemas"]["OffsetResult"][];
+            /** @description Brokers that did not answer or can do nothing now. Positions there are committed when the call is repeated. */
+            unavailable?: string[];
         };
         /** @description What became of one position. */
         OffsetResult: {
@@ -3717,7 +3746,7 @@ export interface components {
             dryRun: boolean;
             /** @description One entry per queue; in a broadcasting group one per member and queue. */
             results: components["schemas"]["OffsetReset"][];
-            /** @description Brokers that could not be asked; their positions are as before. */
+            /** @description Brokers that did not answer or refused. Their positions are as before, or reset if the answer was lost; reset again. */
             unavailable?: string[];
         };
         /** @description A position that was moved. */
@@ -7544,6 +7573,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Some brokers did not answer or can do nothing now. They drop the consumer when its lease is over, unless it leaves again before. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "broker": "broker-a"
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "broker": "broker-b",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:SERVICE_NOT_AVAILABLE",
+                     *             "title": "The service cannot take this now",
+                     *             "status": 503,
+                     *             "detail": "broker broker-b is away",
+                     *             "code": "SERVICE_NOT_AVAILABLE",
+                     *             "retryable": true,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "unavailable": [
+                     *         "broker-b"
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LeaveGroupResult"];
+                };
             };
             400: components["responses"]["BadRequest"];
             403: components["responses"]["Forbidden"];

@@ -141,18 +141,18 @@ export class CursorCodec {
 }
 
 /**
- * What a cursor says of positions, unproven: for whoever has to name what its own broker could not be asked about. What
- * is no cursor says nothing.
+ * What a cursor says of positions, unproven: for whoever has to name what its own broker could not be asked about.
+ * Undefined for what is no cursor.
  */
 export function cursorContent(
   text: string,
-): { ofFirstTopic: boolean; queueId: number; epoch: number; position: number }[] {
+): { ofFirstTopic: boolean; queueId: number; epoch: number; position: number }[] | undefined {
   const bytes = Buffer.from(text, 'base64url');
   const end = bytes.length - MAC_BYTES;
   const slots = bytes[21] ?? 0;
   const start = HEAD_BYTES + slots * SLOT_BYTES;
-  if (bytes[0] !== VERSION || end < start || (end - start) % PART_BYTES !== 0) return [];
-  for (let at = start; at < end; at += PART_BYTES) if (bytes[at]! >= slots) return [];
+  if (bytes[0] !== VERSION || end < start || (end - start) % PART_BYTES !== 0) return undefined;
+  for (let at = start; at < end; at += PART_BYTES) if (bytes[at]! >= slots) return undefined;
   const first = bytes.readUIntBE(15, 6);
   return readParts(bytes, end).map(({ topic, queueId, epoch, position }) => ({
     ...{ ofFirstTopic: topic === first, queueId, epoch, position },

@@ -136,8 +136,8 @@ describe('a client that is gone', () => {
     const { messages } = await told(receive);
     expect(messages).toHaveLength(1);
     receive.gone();
-    expect(company.asked.at(-1)).toMatch(/^broker-[ab] giveBackReceipts$/);
     await company.on('broker-a').settled();
+    expect(company.asked.at(-1)).toMatch(/^broker-[ab] giveBackReceipts$/);
     expect(await inFlight(company)).toEqual({ 'broker-a': 0, 'broker-b': 0 });
   });
 });

@@ -1,6 +1,6 @@
 /** One call that concerns several brokers: each gets its items, and every item has its result in its place. */
 import type { Front } from '../../../api/front/front';
-import { PeerAnswer, type Peer } from '../../../api/front/peer';
+import { PeerAnswer, type PeerRequest } from '../../../api/front/peer';
 import { placesByBroker, split } from '../../../api/front/split';
 import { GantryError } from '../../../src/base/errors';
 
@@ -16,16 +16,13 @@ const well: Says = (handles) =>
 /** Acknowledges at brokers that say what the test says. */
 async function ack(brokers: Readonly<Record<string, Says>>) {
   const asked: string[] = [];
-  const peer = (broker: string): Peer => ({
-    name: broker,
-    call: (_, request) => {
-      const { receiptHandles } = request.body as unknown as { receiptHandles: string[] };
-      asked.push(`${broker} ${receiptHandles.join()}`);
-      const answer = (brokers[broker] ?? well)(receiptHandles);
-      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
-    },
-  });
-  const { results } = await split({ peer } as unknown as Front, {
+  const change = (_call: unknown, broker: string, _id: string, request: PeerRequest<'ackMessages'>) => {
+    const { receiptHandles } = request.body!;
+    asked.push(`${broker} ${receiptHandles.join()}`);
+    const answer = (brokers[broker] ?? well)(receiptHandles);
+    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+  };
+  const { results } = await split({ change } as unknown as Front, {
     call,
     operationId: 'ackMessages',
     parts: placesByBroker(HANDLES, (handle) => handle[0]!),

@@ -89,6 +89,7 @@ describe('a topic', () => {
     expect((await t.ask('deleteTopic', { query: { force: false } })).result.status).toBe(204);
     expect(t.askedBrokers).toEqual(['a', 'b']);
     t.asked.length = 0;
+    await t.clock.advance(3000); // it is left alone for so long
     t.broker('a').network = 'LOSING';
     expect(await failureOf(t.ask('deleteTopic', { query: { force: false } }))).toMatchObject({
       code: 'OUTCOME_UNKNOWN',
