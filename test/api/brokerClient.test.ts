@@ -45,7 +45,7 @@ test.each(['createTopic', 'updateTopic', 'deleteTopic', 'putTag', 'putGroup', 'u
 test('what would be done twice is not to be repeated without a look, unless it has a key', async () => {
   const error = await call('sendMessages');
   expect(error).toMatchObject({ code: 'OUTCOME_UNKNOWN', retryable: false });
-  expect(error.message).toMatch(/look whether it did before you call again$/);
+  expect(error.message).toMatch(/check whether it was done before you call again$/);
   expect(await call('sendMessages', { 'Idempotency-Key': 'k1' })).toMatchObject({ retryable: true });
 });
 
