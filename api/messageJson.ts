@@ -34,7 +34,7 @@ export class MessageWriter {
   /** One message as a JSON object. */
   one(delivery: Delivery): string {
     const message = decodeMessage(delivery.record);
-    return `${this.#open(delivery, message, message.attempt)}}`;
+    return `${this.#open(delivery, message, delivery.attempt ?? message.attempt)}}`;
   }
 
   /** A JSON array. */

@@ -25,7 +25,7 @@
  *   'd' bucket(4) hash(16)                        answer remembered for an Idempotency-Key
  *   'O' group(6) topic(6) queue(2)                JSON: owner of a queue within a group
  *   'N' group(6) topic(6) queue(2)                next(8): first offset that was never leased
- *   'L' group(6) topic(6) queue(2) offset(8)      lease(8) ms(6) attempt(2) groupHash(4): a message that is not acknowledged
+ *   'L' group(6) topic(6) queue(2) offset(8)      lease(8) ms(6) attempt(2) groupHash(4) …: a message that is not acknowledged (src/broker/leaseRow.ts)
  *   'A' group(6) hash(16)                         JSON: what a receive with an attemptId was given
  *   'b' group(6) consumer                         JSON: a consumer of a broadcasting group
  *   'P' group(6) topic(6) queue(2) consumer       offset(8): its position

@@ -779,7 +779,7 @@ export interface paths {
         get?: never;
         /**
          * Join a group, or stay in it
-         * @description Makes the consumer a member of the group and renews its lease; repeating it is the heartbeat and harmless. A poll is a heartbeat, too. A group that does not exist is created with the given topic, filter and start. Topic and filter must be the group’s, else 409 SUBSCRIPTION_CONFLICT shows both: all members of a group subscribe alike. Only a group with allowMultipleTopics takes further topics: join again with each. The answer tells the queues that are free for this consumer now, and those that their present owners still hold (`pending`); a poll waits for these. While leases of the group run (receiveMessages) joining is 409 STYLE_CONFLICT.
+         * @description Makes the consumer a member of the group and renews its lease; repeating it is the heartbeat and harmless. A poll is a heartbeat, too. A group that does not exist is created with the given topic, filter and start. Topic and filter must be the group’s, else 409 SUBSCRIPTION_CONFLICT shows both: all members of a group subscribe alike. Only a group with allowMultipleTopics takes further topics: join again with each. The answer tells the queues that are free for this consumer now, and those that their present owners still hold (`pending`); a poll waits for these. While leases of the group run (receiveMessages) joining is 409 STYLE_CONFLICT; afterwards the members are handed what was not acknowledged, and its deliveries count on in `attempt`.
          */
         put: operations["joinGroup"];
         post?: never;

@@ -497,6 +497,7 @@ export class Rooms {
         if (group) this.#desks.committed(group);
         return group && this.consumers.committed(group);
       case 'retry':
+      case 'settle':
         return group && this.consumers.committed(group);
       case 'resetOffsets':
         if (group) this.consumers.reset(group);

@@ -31,14 +31,18 @@ export function applyLease(state: BrokerState, applied: Applied<CommandOf<'lease
   const group = state.groups.get(command.group);
   if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
   const granted: Granted[] = [];
-  for (const take of command.takes) grant(state, group, take, { lease: index, ms: command.invisibleMs }, granted);
+  const until = time + command.invisibleMs;
+  // A former owner goes on with leases now, or not at all: a restart must not take it for a living one.
+  for (const number of [...group.owners.keys()]) state.dropOwner(group, number);
+  for (const take of command.takes)
+    grant(state, group, take, { lease: index, ms: command.invisibleMs, until }, granted);
   for (const [name, { until }] of group.attempts) {
     if (until > time) break;
     state.dropAttempt(group, name);
   }
   if (command.attempt !== undefined && granted.length > 0) {
     const items = granted.map(({ topic, queueId, offset }) => [topic, queueId, offset] as const);
-    state.putAttempt(group, command.attempt, { lease: index, until: time + command.invisibleMs, items });
+    state.putAttempt(group, command.attempt, { lease: index, until, items });
   }
   return { ok: { lease: index, time, granted } };
 }
@@ -47,15 +51,13 @@ function grant(
   state: BrokerState,
   group: GroupState,
   take: LeaseTake,
-  now: { lease: number; ms: number },
+  now: { lease: number; ms: number; until: number },
   granted: Granted[],
 ): void {
   const { topic, queueId } = take;
   const queue = state.topics.get(topic)?.queues[queueId];
   if (!queue) return;
   const number = queueNumber(topic, queueId);
-  // Whoever owned it before goes on with leases now, or not at all.
-  state.dropOwner(group, number);
   const leases = state.leaseQueue(group, topic, queueId, group.offsets.get(number) ?? queue.min);
   const give = (offset: number, attempt: number, groupHash: number) => {
     state.putLease(group, leases, offset, { ...now, attempt, groupHash });
@@ -78,6 +80,17 @@ function grant(
   commitLowest(state, group, leases);
 }
 
+/** Everything before `offset` is done: a consumer that owns the queue says so. Without a gap a plain position is left. */
+export function passLeases(state: BrokerState, group: GroupState, leases: LeaseQueue, offset: number): void {
+  for (const open of [...leases.entries.keys()]) {
+    if (open >= offset) break;
+    state.dropLease(group, leases, open);
+  }
+  if (offset > leases.next) state.putLeaseNext(group, leases, offset);
+  commitLowest(state, group, leases);
+  if (leases.entries.size === 0) state.dropLeases(group, queueNumber(leases.topic, leases.queueId));
+}
+
 /** The committed offset is the lowest that is not done. */
 export function commitLowest(state: BrokerState, group: GroupState, leases: LeaseQueue): void {
   const { topic, queueId, committed } = leases;
@@ -85,7 +98,7 @@ export function commitLowest(state: BrokerState, group: GroupState, leases: Leas
 }
 
 export function applySettle(state: BrokerState, applied: Applied<CommandOf<'settle'>>): Outcome<'settle'> {
-  const { command } = applied;
+  const { command, time } = applied;
   const group = state.groups.get(command.group);
   if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
   const touched = new Set<LeaseQueue>();
@@ -95,20 +108,22 @@ export function applySettle(state: BrokerState, applied: Applied<CommandOf<'sett
     if (!leases || !entry) return item.action === 'EXTEND' ? doneAlready() : ABSENT;
     if (entry.lease !== item.lease) return handedOutAgain();
     touched.add(leases);
-    settle(state, group, leases, entry, item);
+    const after = settled(entry, item, time);
+    if (after) state.putLease(group, leases, item.offset, after);
+    else state.dropLease(group, leases, item.offset);
     return undefined;
   });
   for (const leases of touched) commitLowest(state, group, leases);
   return { ok: results };
 }
 
-function settle(state: BrokerState, group: GroupState, leases: LeaseQueue, was: LeaseEntry, item: Settlement): void {
-  const { failed: _, ...entry } = was;
-  if (item.action === 'ACK') state.dropLease(group, leases, item.offset);
-  else if (item.action === 'EXTEND') {
-    const failed = item.failed ? { failed: true } : {};
-    state.putLease(group, leases, item.offset, { ...entry, ms: item.ms ?? 0, ...failed });
-  } else state.putLease(group, leases, item.offset, { ...entry, attempt: entry.attempt - 1, lease: 0, ms: 0 });
+/** What a message is after it; undefined: done. */
+function settled(entry: LeaseEntry, item: Settlement, time: number): LeaseEntry | undefined {
+  const { attempt, lease, groupHash } = entry;
+  if (item.action === 'ACK') return undefined;
+  if (item.action === 'RETURN') return { attempt: attempt - 1, lease: 0, ms: 0, groupHash };
+  const { ms = 0 } = item;
+  return { attempt, lease, ms, until: time + ms, groupHash, ...(item.failed ? { failed: true } : {}) };
 }
 
 /** A message that was handed out again belongs to whoever has it now. */

@@ -1,8 +1,8 @@
 /**
  * What is soft about leases: which messages nobody has right now, and when those that are out come back. The state
  * (leaseQueue.ts) says to which lease a message was given, and for how long; the time since is counted here, in running
- * time, and a broker that starts anew gives every lease its full time again. That a lease is over is no command: it
- * takes effect when the message is handed out again.
+ * time. A broker that starts anew goes by the wall clock: a lease ends when it was promised to end. That a lease is over
+ * is no command: it takes effect when the message is handed out again.
  */
 import type { Clock, Timer } from '../base/clock';
 import { GantryError } from '../base/errors';
@@ -99,16 +99,21 @@ export class LeaseDesks {
     this.#state = parts.state;
   }
 
-  /** Every lease that is recorded has its full time again. */
+  /**
+   * Every recorded lease runs until the time that its holder was told, and never longer than it was given for, however
+   * the clock was set meanwhile.
+   */
   start(): void {
+    const now = this.#clock.now();
     for (const group of this.#state.groups.values()) {
       for (const { topic, queueId, entries } of group.leases.values()) {
         const queue = this.#state.topics.get(topic)?.queues[queueId];
         if (!queue) continue;
         const desk = this.of(group, queue);
-        for (const [offset, { lease, ms }] of entries) {
-          if (lease === 0) desk.ready.add(offset);
-          else this.lend(desk, [offset], ms);
+        for (const [offset, { lease, ms, until = now + ms }] of entries) {
+          const left = Math.min(until - now, ms);
+          if (lease === 0 || left <= 0) desk.ready.add(offset);
+          else this.lend(desk, [offset], left);
         }
       }
     }
@@ -130,8 +135,8 @@ export class LeaseDesks {
 
   /** Throws while messages are out under leases: consumers that own queues would get them, too. */
   checkFree(group: GroupState): void {
-    for (const { deadlines, underWay } of this.#desks.get(group)?.values() ?? []) {
-      if (deadlines.size === 0 && underWay === 0) continue;
+    for (const { deadlines, underWay, extending } of this.#desks.get(group)?.values() ?? []) {
+      if (deadlines.size === 0 && underWay === 0 && extending.size === 0) continue;
       throw new GantryError(
         'STYLE_CONFLICT',
         `messages of group ${group.record.name} are out under leases: let them be acknowledged or come back before consumers join it, or use another group`,
@@ -224,22 +229,22 @@ export class LeaseDesks {
     if (back.length > 0) this.wake(group);
   }
 
-  /** Positions were moved, or consumers own queues now: of these queues nothing is out any more. */
+  /** Positions were moved, or consumers own queues now. */
   reset(group: GroupState): void {
     for (const desk of this.#desks.get(group)?.values() ?? []) {
-      for (const offset of desk.ready) if (!desk.entry(offset)) desk.ready.delete(offset);
-      for (const offset of desk.deadlines.keys()) if (!desk.entry(offset)) desk.deadlines.delete(offset);
+      forgetDone(desk);
       if (!desk.leases) desk.resync();
     }
     this.#lines.get(group)?.wake('REBALANCED');
   }
 
-  /** Positions were committed. Where nothing was leased yet the next receive begins there. */
+  /** Positions were committed: the next receive goes on behind them. */
   committed(group: GroupState): void {
     let moved = false;
     for (const desk of this.#desks.get(group)?.values() ?? []) {
+      forgetDone(desk);
       // With a command under way it is found out when that is decided.
-      if (desk.leases || desk.underWay > 0 || desk.from === desk.next) continue;
+      if (desk.underWay > 0 || desk.from === desk.next) continue;
       desk.resync();
       moved = true;
     }
@@ -312,4 +317,10 @@ export class LeaseDesks {
     for (const group of groups) this.wake(group);
     this.#arm();
   }
+}
+
+/** Messages that a commit or a reset passed are neither out nor there. */
+function forgetDone(desk: Desk): void {
+  for (const offset of desk.ready) if (!desk.entry(offset)) desk.ready.delete(offset);
+  for (const offset of desk.deadlines.keys()) if (!desk.entry(offset)) desk.deadlines.delete(offset);
 }

@@ -1,6 +1,7 @@
 /**
  * What a group that uses leases knows of one queue: which messages are handed out or passed over and not acknowledged.
- * Everything before `next` that has no entry is done, so the lowest entry, or `next`, is the committed offset.
+ * Everything before `next` that has no entry is done, so the lowest entry, or `next`, is the committed offset. It
+ * outlives the style: while a consumer owns the queue, the entries are what earlier leases left undone.
  */
 export interface LeaseEntry {
   /** Deliveries so far; 0 = looked at and held back, never handed out. */
@@ -9,6 +10,8 @@ export interface LeaseEntry {
   readonly lease: number;
   /** How long it stays invisible from that moment, milliseconds: a duration, counted by whoever is the master. */
   readonly ms: number;
+  /** Until when, in command time: what counts at the next start. Absent in rows of earlier versions, and when nobody has it. */
+  readonly until?: number;
   /** It failed, and waits in its place for its next delivery: nobody has it meanwhile. */
   readonly failed?: boolean;
   /** Of its messageGroup; 0 = none. */
@@ -33,5 +36,26 @@ export class LeaseQueue {
   get committed(): number {
     for (const offset of this.entries.keys()) return offset;
     return this.next;
+  }
+
+  /** Messages from `from` up to the queue's end `max` that are not done. */
+  openFrom(from: number, max: number): number {
+    let open = Math.max(0, max - Math.max(from, this.next));
+    for (const offset of this.entries.keys()) if (offset >= from) open++;
+    return open;
+  }
+
+  /**
+   * Finds the first offset at or behind a given one that is not done. The answer holds for the entries of this moment
+   * and expects ascending offsets: a reader walks the queue once.
+   */
+  walk(): (offset: number) => number {
+    const open = [...this.entries.keys()];
+    const { next } = this;
+    let at = 0;
+    return (offset) => {
+      while (at < open.length && open[at]! < offset) at++;
+      return offset >= next ? offset : (open[at] ?? next);
+    };
   }
 }

@@ -25,7 +25,7 @@ import type { Queue } from './queue';
 import type { Delivery } from './reader';
 import { ReceiptCodec, type Receipt } from './receipts';
 import type { Failure, FailureOutcome, Retries } from './retries';
-import type { Attempt, GroupState } from './state';
+import { queueNumber, type Attempt, type GroupState } from './state';
 import { readable } from './topic';
 
 export interface ReceiveOptions {
@@ -504,11 +504,18 @@ export class Leases {
       item instanceof GantryError ? [] : [{ ...item, action: 'EXTEND' as const, ms: receipts[i]!.invisibleMs }],
     );
     const errors = await this.#settle(group, settlements);
-    const now = this.#core.clock.now();
     const handles = receipts.map(({ receiptHandle }) => receiptHandle);
     return merge(handles, items, errors, (receiptHandle, error, i) =>
-      error ? { receiptHandle, error } : { receiptHandle, invisibleUntil: now + receipts[i]!.invisibleMs },
+      error
+        ? { receiptHandle, error }
+        : { receiptHandle, invisibleUntil: this.#untilOf(group, items[i] as Receipt, receipts[i]!.invisibleMs) },
     );
+  }
+
+  /** When a lease that was extended just now ends: as it is recorded, since a restart goes by that. */
+  #untilOf(group: GroupState, { topic, queueId, lease, offset }: Receipt, ms: number): number {
+    const entry = group.leases.get(queueNumber(topic, queueId))?.entries.get(offset);
+    return entry?.lease === lease && entry.until !== undefined ? entry.until : this.#core.clock.now() + ms;
   }
 
   async #settle(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
@@ -624,12 +631,19 @@ export class Leases {
       group,
       held.map(({ receipt }, i) => ({ ...receipt, action: 'EXTEND', ms: delays[i]!, failed: true })),
     );
-    const now = this.#core.clock.now();
     return new Map(
-      held.map(({ at, attempt, key: receiptHandle }, i): [number, NackResult] => {
+      held.map(({ at, attempt, receipt, key: receiptHandle }, i): [number, NackResult] => {
         const error = errors[i];
         if (error) return [at, { receiptHandle, error }];
-        return [at, { receiptHandle, attempt: attempt + 1, outcome: 'WAITING', dueTimestamp: now + delays[i]! }];
+        return [
+          at,
+          {
+            receiptHandle,
+            attempt: attempt + 1,
+            outcome: 'WAITING',
+            dueTimestamp: this.#untilOf(group, receipt, delays[i]!),
+          },
+        ];
       }),
     );
   }

@@ -9,6 +9,7 @@ import { decodeCommand, type Identity } from './command';
 import type { Group } from './group';
 import type { Half } from './halves';
 import { LeaseQueue } from './leaseQueue';
+import { readLease } from './leaseRow';
 import { messageTopic } from './message';
 import type { Note } from './notes';
 import type { ProducerGroup } from './producerGroup';
@@ -17,7 +18,6 @@ import { Segment } from './segment';
 import {
   parseJson,
   queueNumber,
-  readLease,
   type Attempt,
   type BrokerState,
   type Family,

@@ -11,6 +11,7 @@ import { CursorParts, type CursorOwner, type CursorPart } from './cursor';
 import { Effort } from './effort';
 import { FilterCache } from './filterCache';
 import { subscriptionTo } from './group';
+import { messageAttempt } from './message';
 import type { WakeReason } from './parking';
 import type { Queue } from './queue';
 import type { Delivery, ReadResult } from './reader';
@@ -261,6 +262,8 @@ export class Poller {
       if (from >= queue.max) return;
       if (!gathered.cursor.fits(queue.topic, queue.queueId, epoch)) return void (gathered.crowded = true);
       const subscription = subscriptionTo(group.record, queue.topic);
+      // What was acknowledged under leases is done, wherever the committed offset is.
+      const skip = group.leases.get(queueNumber(queue.topic, queue.queueId))?.walk();
       result = await this.#core.reader.read(queue, from, {
         max: options.max - gathered.messages.length,
         maxBytes: options.maxBytes - gathered.bytes,
@@ -269,9 +272,11 @@ export class Poller {
         // A group's retries are its own already.
         filter: subscription && this.#filters.of(subscription.filter),
         effort,
+        skip,
       });
     } while (from < queue.min); // trimmed while it was read: the consumer is told, and reads on behind it
-    gathered.messages = gathered.messages.length === 0 ? result.messages : gathered.messages.concat(result.messages);
+    const messages = counted(group, queue, result.messages);
+    gathered.messages = gathered.messages.length === 0 ? messages : gathered.messages.concat(messages);
     gathered.bytes += result.bytes;
     gathered.examined += result.examined;
     gathered.full = result.full;
@@ -312,7 +317,8 @@ export class Poller {
     let lag = 0;
     for (const queue of member.queues) {
       const position = this.#behind(round, gathered, queue);
-      lag += queue.max - position;
+      const leases = group.leases.get(queueNumber(queue.topic, queue.queueId));
+      lag += leases?.openFrom(position, queue.max) ?? queue.max - position;
       if (position !== committedOf(group, member, queue)) this.#note(round, gathered.cursor, queue, position);
     }
     for (const { queue, queueOffset } of gathered.messages) consumers.handedOut(member, queue, queueOffset + 1);
@@ -329,6 +335,16 @@ export class Poller {
       revoking: [...member.revoking].map(([queue, { deadlineAt }]) => ({ queue, deadline: deadlineAt })),
     };
   }
+}
+
+/** Deliveries under leases count on. */
+function counted(group: GroupState, queue: Queue, messages: Delivery[]): Delivery[] {
+  const leases = group.leases.get(queueNumber(queue.topic, queue.queueId));
+  if (!leases) return messages;
+  return messages.map((message) => {
+    const before = leases.entries.get(message.queueOffset)?.attempt ?? 0;
+    return before === 0 ? message : { ...message, attempt: messageAttempt(message.record) + before };
+  });
 }
 
 function emptyReason(round: Round, gathered: Gathered, woken: WakeReason): EmptyReason {

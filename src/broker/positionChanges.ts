@@ -5,6 +5,7 @@
 import { GantryError } from '../base/errors';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { Committer, QueueOffset, ReadOffset } from './command';
+import { passLeases } from './leaseChanges';
 import { queueNumber, type BrokerState, type GroupState, type Listener } from './state';
 
 /** One queue's part of a commit. */
@@ -20,8 +21,9 @@ export function assignQueues(state: BrokerState, applied: Applied<CommandOf<'ass
   if (!group) return { refused: groupGone() };
   for (const { topic, queueId, consumer, leaseMs } of command.owners) {
     if (!state.topics.get(topic)?.queues[queueId]) continue;
-    // Whoever owns it goes on where the leases left it.
-    state.dropLeases(group, queueNumber(topic, queueId));
+    // The owner reads what the leases left undone. Without a gap that is all behind the committed offset.
+    const number = queueNumber(topic, queueId);
+    if (group.leases.get(number)?.entries.size === 0) state.dropLeases(group, number);
     state.putOwner(group, topic, queueId, { consumer, leaseMs, epoch: index });
   }
   return { ok: undefined };
@@ -49,12 +51,20 @@ export function commitAll(
   return offsets.map((at) => {
     const refusal =
       ownerRefusal(group, at, by) ??
-      leaseRefusal(group, at) ??
+      (by ? undefined : leaseRefusal(group, at)) ??
       offsetRefusal(state, positionOf(group, at), at, backwards);
     if (refusal) return { ...placeOf(at), error: refusal };
-    if (positionOf(group, at) !== at.nextOffset) state.putOffset(group, at.topic, at.queueId, at.nextOffset);
+    moveTo(state, group, at);
     return placeOf(at);
   });
+}
+
+function moveTo(state: BrokerState, group: GroupState, at: QueueOffset): void {
+  const leases = group.leases.get(queueNumber(at.topic, at.queueId));
+  const before = positionOf(group, at);
+  if (leases && before !== undefined && at.nextOffset >= before) return passLeases(state, group, leases, at.nextOffset);
+  if (leases) state.dropLeases(group, queueNumber(at.topic, at.queueId));
+  if (before !== at.nextOffset) state.putOffset(group, at.topic, at.queueId, at.nextOffset);
 }
 
 const placeOf = ({ topic, queueId, nextOffset }: QueueOffset): QueueOffset => ({ topic, queueId, nextOffset });

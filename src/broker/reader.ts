@@ -27,6 +27,8 @@ export interface ReadOptions {
   filter: Filter | undefined;
   /** What a filter that has to see the records may cost. */
   effort: Effort;
+  /** The first offset at or behind this one that is to be read; what lies before it costs nothing. */
+  skip?: ((offset: number) => number) | undefined;
 }
 
 export interface ExamineOptions {
@@ -36,10 +38,12 @@ export interface ExamineOptions {
   readonly max?: number;
   /** Index entries looked at, at most. */
   readonly maxEntries: number;
+  readonly skip?: ((offset: number) => number) | undefined;
 }
 
 export interface Examined {
   readonly taken: Delivery[];
+  readonly examined: number;
   /** Up to where the filter has decided; where it began if nothing is there any more. */
   readonly nextOffset: number;
 }
@@ -48,6 +52,8 @@ export interface Delivery {
   readonly queue: Queue;
   readonly queueOffset: number;
   readonly record: Buffer;
+  /** Which delivery it is, when leases of this queue made earlier ones; else the record says so. */
+  readonly attempt?: number;
 }
 
 export interface ReadResult {
@@ -66,6 +72,7 @@ interface Choice {
   offsets: number[];
   positions: number[];
   nextOffset: number;
+  examined: number;
   bytes: number;
   full: boolean;
 }
@@ -101,21 +108,22 @@ export class Reader {
       messages.push({ queue, queueOffset: choice.offsets[i]!, record });
       bytes += record.length;
     }
-    const { nextOffset, full } = choice;
-    return { messages, nextOffset, examined: nextOffset - from, bytes, full, spent: false };
+    const { nextOffset, examined, full } = choice;
+    return { messages, nextOffset, examined, bytes, full, spent: false };
   }
 
   /** What is behind the last one that fits is shown to the filter again when it is read the next time. */
   async #readAll(queue: Queue, from: number, options: ReadOptions, filter: Filter): Promise<ReadResult> {
-    const { max, maxBytes, atLeastOne, maxEntries, effort } = options;
+    const { max, maxBytes, atLeastOne, maxEntries, effort, skip } = options;
     const messages: Delivery[] = [];
-    let [nextOffset, bytes, full, spent] = [from, 0, max <= 0, false];
+    let [nextOffset, looked, bytes, full, spent] = [from, 0, 0, max <= 0, false];
     const end = Math.min(queue.max, from + maxEntries);
     while (nextOffset < end && !full && !spent) {
       const wanted = { max: max - messages.length, maxEntries: end - nextOffset };
-      const examined = await this.examine(queue, nextOffset, { filter, effort, ...wanted });
+      const examined = await this.examine(queue, nextOffset, { filter, effort, skip, ...wanted });
       if (examined.nextOffset === nextOffset) break; // trimmed meanwhile: the caller sees it by the queue's minimum
       nextOffset = examined.nextOffset;
+      looked += examined.examined;
       for (const message of examined.taken) {
         const first = messages.length === 0 && atLeastOne;
         if (bytes + message.record.length > maxBytes && !first) {
@@ -128,44 +136,50 @@ export class Reader {
       full ||= messages.length >= max;
       spent = !full && nextOffset < end && effort.spent;
     }
-    return { messages, nextOffset, examined: nextOffset - from, bytes, full, spent };
+    return { messages, nextOffset, examined: looked, bytes, full, spent };
   }
 
   /** Shows the next messages to a filter that has to see them: one part, and at least one message, however little effort is left. */
   async examine(queue: Queue, from: number, options: ExamineOptions): Promise<Examined> {
-    const { filter, effort, max = Infinity, maxEntries } = options;
+    const { filter, effort, max = Infinity, maxEntries, skip } = options;
     const part = await this.#choose(queue, from, {
       max: effort.nextPart(options.max),
       maxBytes: LIMITS.filterBytes,
       atLeastOne: true,
       maxEntries,
       filter: undefined,
+      skip,
     });
+    const { examined } = part;
     const records = await this.records(part.positions);
     const taken: Delivery[] = [];
     for (let i = 0; i < records.length; i++) {
       const record = records[i];
       const queueOffset = part.offsets[i]!;
       if (record && filter.matches(record)) taken.push({ queue, queueOffset, record });
-      if (taken.length >= max) return { taken, nextOffset: queueOffset + 1 };
+      if (taken.length >= max) return { taken, examined, nextOffset: queueOffset + 1 };
       if (!effort.due) continue;
-      if (effort.spent) return { taken, nextOffset: queueOffset + 1 };
+      if (effort.spent) return { taken, examined, nextOffset: queueOffset + 1 };
       await effort.pause();
     }
-    return { taken, nextOffset: part.nextOffset };
+    return { taken, examined, nextOffset: part.nextOffset };
   }
 
   async #choose(queue: Queue, from: number, options: Omit<ReadOptions, 'effort'>): Promise<Choice> {
-    const choice: Choice = { offsets: [], positions: [], nextOffset: from, bytes: 0, full: false };
+    const choice: Choice = { offsets: [], positions: [], nextOffset: from, examined: 0, bytes: 0, full: false };
+    const { skip = (offset: number) => offset } = options;
+    choice.nextOffset = skip(from);
     const end = Math.min(queue.max, from + options.maxEntries);
     while (choice.nextOffset < end && !choice.full) {
-      const wanted = options.filter ? end - choice.nextOffset : options.max - choice.offsets.length;
+      const each = options.filter ?? options.skip;
+      const wanted = each ? end - choice.nextOffset : options.max - choice.offsets.length;
       const memory = this.#index.inMemory(queue, choice.nextOffset);
       const segments = memory ? [memory] : await this.#index.from(queue, choice.nextOffset, wanted);
       if (segments.length === 0) break; // trimmed meanwhile: the caller sees it by the queue's minimum
       for (const segment of segments) {
         const stop = Math.min(segment.end, end);
-        while (choice.nextOffset < stop && this.#take(segment, choice, options));
+        while (choice.nextOffset < stop && this.#take(segment, choice, options))
+          choice.nextOffset = skip(choice.nextOffset);
         if (choice.full) break;
       }
     }
@@ -181,6 +195,7 @@ export class Reader {
     const offset = choice.nextOffset;
     if (options.filter && !options.filter.mayMatch(segment.tagHash(offset))) {
       choice.nextOffset++;
+      choice.examined++;
       return true;
     }
     const bytes = segment.bytes(offset);
@@ -193,6 +208,7 @@ export class Reader {
     choice.positions.push(segment.position(offset));
     choice.bytes += bytes;
     choice.nextOffset++;
+    choice.examined++;
     return true;
   }
 

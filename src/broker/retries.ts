@@ -216,7 +216,9 @@ export class Retries {
     const queue = this.#positions.queueOf(group, at);
     if (queue instanceof GantryError) return queue;
     const found = await this.#core.reader.one(queue, at.queueOffset);
-    if (found) return { ...found, attempt: messageAttempt(found.record) };
+    const leases = group.leases.get(queueNumber(queue.topic, queue.queueId));
+    const before = leases?.entries.get(at.queueOffset)?.attempt ?? 0;
+    if (found) return { ...found, attempt: messageAttempt(found.record) + before };
     return new GantryError(
       'OFFSET_MOVED',
       `queue ${at.queueId} of ${at.topic} has no message ${at.queueOffset}: it keeps ${queue.min}..${queue.max - 1}`,

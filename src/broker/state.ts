@@ -4,7 +4,7 @@
  * journal order; every change is also a row in the overlay, so that a flush carries exactly what was decided up to
  * `applied`.
  */
-import { numberValue, readNumber, tableKeys, writeNumber } from '../../storage/keys';
+import { numberValue, tableKeys, writeNumber } from '../../storage/keys';
 import { LIMITS } from '../base/limits';
 import { EVERYTHING_ALLOWED, type BrokerPermission } from './brokerPermission';
 import type { Identity, QueueOffset } from './command';
@@ -13,6 +13,7 @@ import { Halves } from './halves';
 import { IdRuns } from './idRuns';
 import { KeyIndex } from './keyIndex';
 import { LeaseQueue, type LeaseEntry } from './leaseQueue';
+import { leaseValue } from './leaseRow';
 import { messageIdOf } from './message';
 import type { Note } from './notes';
 import { Overlay } from './overlay';
@@ -506,26 +507,6 @@ function oldestOf(tombstones: ReadonlyMap<string, Tombstone>): string {
     a.deletedAt !== b.deletedAt ? a.deletedAt < b.deletedAt : a.name < b.name;
   return [...tombstones.values()].reduce((oldest, one) => (isOlder(one, oldest) ? one : oldest)).name;
 }
-
-const LEASE_BYTES = 20;
-
-/** One byte more stands for a message that failed. */
-function leaseValue({ lease, ms, attempt, groupHash, failed }: LeaseEntry): Buffer {
-  const value = failed ? Buffer.alloc(LEASE_BYTES + 1) : Buffer.allocUnsafe(LEASE_BYTES);
-  writeNumber(value, lease, 0);
-  value.writeUIntBE(ms, 8, 6);
-  value.writeUInt16BE(attempt, 14);
-  value.writeUInt32BE(groupHash, 16);
-  return value;
-}
-
-export const readLease = (value: Buffer): LeaseEntry => ({
-  lease: readNumber(value, 0),
-  ms: value.readUIntBE(8, 6),
-  attempt: value.readUInt16BE(14),
-  groupHash: value.readUInt32BE(16),
-  ...(value.length > LEASE_BYTES ? { failed: true } : {}),
-});
 
 export const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value), 'utf8');
 export const parseJson = <T>(value: Buffer): T => JSON.parse(value.toString('utf8')) as T;

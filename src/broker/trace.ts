@@ -148,12 +148,14 @@ export class Traces {
   /** How a group stands to a message in a queue that it reads; `attempt` = the message's first delivery there. */
   #at(group: GroupState, queue: Queue, offset: number, attempt: number): Standing | undefined {
     if (offset < queue.min) return undefined;
-    if (group.leases.has(queueNumber(queue.topic, queue.queueId))) return this.#leased(group, queue, offset, attempt);
-    const { consumers } = this.#core;
-    if (offset < (group.offsets.get(queueNumber(queue.topic, queue.queueId)) ?? queue.min)) return undefined;
-    const owner = consumers.owner(group, queue);
-    if (!owner || offset >= (owner.handedOut.get(queue) ?? 0)) return { status: 'NOT_CONSUMED' };
-    return { status: 'IN_FLIGHT', consumerId: owner.id, attempt };
+    const number = queueNumber(queue.topic, queue.queueId);
+    const leases = group.leases.get(number);
+    const left = leases ? this.#leased(group, queue, offset, attempt) : { status: 'NOT_CONSUMED' as const };
+    if (!left || offset < (group.offsets.get(number) ?? queue.min)) return undefined;
+    const owner = this.#core.consumers.owner(group, queue);
+    if (!owner || offset >= (owner.handedOut.get(queue) ?? 0)) return left;
+    const before = leases?.entries.get(offset)?.attempt ?? 0;
+    return { status: 'IN_FLIGHT', consumerId: owner.id, attempt: attempt + before };
   }
 
   #leased(group: GroupState, queue: Queue, offset: number, attempt: number): Standing | undefined {

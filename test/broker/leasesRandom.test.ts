@@ -29,7 +29,6 @@ interface Holder {
   readonly handle: string;
   readonly attempt: number;
   /** Milliseconds of its lease, the least that they may be: a restart gives so many again. */
-  ms: number;
   /** Wall clock: until then nobody else may get the message, and the handle counts. */
   until: number;
   /** He gave it back, or failed: it may come again before that. */
@@ -243,7 +242,7 @@ class Plan {
           ...(attemptId === undefined ? {} : { attemptId }),
         });
         if (life !== this.#life) return;
-        this.#got(answer, { invisibleMs, asked, repeats: attemptId !== undefined });
+        this.#got(answer, { asked, repeats: attemptId !== undefined });
         this.#check(answer.messages.length <= max || again !== undefined || attemptId !== undefined, 'more than max');
         this.#check((answer.reason === undefined) === answer.messages.length > 0, 'a reason with messages, or neither');
         if (attemptId !== undefined) this.#tell(attemptId, answer);
@@ -288,10 +287,7 @@ class Plan {
     answer.giveBack();
   }
 
-  #got(
-    answer: ReceiveAnswer,
-    { invisibleMs, asked, repeats }: { invisibleMs: number; asked: number; repeats: boolean },
-  ): void {
+  #got(answer: ReceiveAnswer, { asked, repeats }: { asked: number; repeats: boolean }): void {
     const seen = new Set<string>();
     for (const { record, receiptHandle, attempt, invisibleUntil, queue, queueOffset } of answer.messages) {
       const { body: bytes, messageGroup } = decodeMessage(record);
@@ -319,7 +315,6 @@ class Plan {
       this.#handedOut(known, {
         handle: receiptHandle,
         attempt,
-        ms: invisibleMs,
         until: invisibleUntil,
         released: false,
         givenBack: false,
@@ -459,12 +454,10 @@ class Plan {
         if (wasReleased) holder.released = true;
         else {
           holder.until = result!.dueTimestamp!;
-          holder.ms = delayMs ?? (holder.attempt === 1 ? 500 : 2000);
         }
       },
       () => {
         holder.busy = false;
-        holder.ms = Math.min(holder.ms, delayMs ?? 500);
         if (wasReleased) holder.released = true;
         if (last) known.dead = 'MAYBE';
       },
@@ -493,11 +486,9 @@ class Plan {
         this.#check(known.holder === holder, `${known.body} is extended for one who has it no more`);
         this.#check(result!.invisibleUntil! >= this.#now, 'extended into the past');
         holder.until = Math.min(result!.invisibleUntil!, this.#now + ms);
-        holder.ms = ms;
       },
       () => {
         holder.busy = false;
-        holder.ms = Math.min(holder.ms, ms);
       },
     );
   }
@@ -522,7 +513,7 @@ class Plan {
     this.#calls.clear();
     for (const { lost } of calls) lost();
     await this.#t.crash();
-    this.#fullTime();
+    this.#attempts.length = 0;
   }
 
   async #restart(): Promise<void> {
@@ -534,18 +525,7 @@ class Plan {
     await this.#t.stop();
     await this.#t.open();
     await this.#t.broker.start();
-    this.#fullTime();
-  }
-
-  /** Every lease that was recorded is as long again as it was; one that was over may have ended unheard. */
-  #fullTime(): void {
     this.#attempts.length = 0;
-    for (const known of this.#messages.values()) {
-      const { holder } = known;
-      const over = holder && this.#now >= holder.until && (this.#lostReceives > 0 || this.#mayBeDead(known));
-      if (!holder || holder.released || over) continue;
-      holder.until = this.#now + holder.ms;
-    }
   }
 
   async #settled(): Promise<void> {
@@ -564,7 +544,7 @@ class Plan {
     const group = () => this.#t.state.groupsByName.get('billing')!;
     for (let round = 0; round < 300; round++) {
       const answer = await this.#t.receive('billing', { max: 1 + this.#below(50), waitMs: 0, invisibleMs: 60_000 });
-      this.#got(answer, { invisibleMs: 60_000, asked: this.#called, repeats: false });
+      this.#got(answer, { asked: this.#called, repeats: false });
       const all = answer.messages.map((message) => this.#messages.get(decodeMessage(message.record).body.toString())!);
       const results = await this.#t.rooms.leases.acknowledge(
         'billing',
