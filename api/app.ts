@@ -51,6 +51,7 @@ const HOT = [
 /** Reading messages counts as work, even as a heartbeat: HEAD must not do it (api.md, rule 13). */
 const NO_HEAD = new Set([
   ...['pollMessages', 'readQueue', 'getMessage', 'queryMessages', 'getMessageTrace', 'listDeadLetters'],
+  ...['getDeadLetter', 'exportDeadLetter'],
   ...['listScheduled', 'getTransaction', 'pollTransactionChecks'],
 ]);
 

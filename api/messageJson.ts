@@ -52,11 +52,13 @@ export class MessageWriter {
 
   /** A JSON array of messages that were given up. */
   dead(letters: readonly DeadDelivery[]): string {
-    return arrayOf(letters, ({ delivery, deadTimestamp, reason }) => {
-      const message = decodeMessage(delivery.record);
-      const json = `${this.#open(delivery, message, message.attempt)},"deadTimestamp":${deadTimestamp}`;
-      return reason === undefined ? `${json}}` : `${json},"reason":${JSON.stringify(reason)}}`;
-    });
+    return arrayOf(letters, (letter) => this.deadLetter(letter));
+  }
+
+  deadLetter({ delivery, deadTimestamp, reason }: DeadDelivery): string {
+    const message = decodeMessage(delivery.record);
+    const json = `${this.#open(delivery, message, message.attempt)},"deadTimestamp":${deadTimestamp}`;
+    return reason === undefined ? `${json}}` : `${json},"reason":${JSON.stringify(reason)}}`;
   }
 
   /** A JSON array of messages that wait for their time. */

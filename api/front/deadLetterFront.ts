@@ -1,9 +1,10 @@
 /** Dead letters over all brokers of a group: a message that was given up stays on its broker. */
 import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, failed, type BulkItem } from '../bulk';
-import { checkRedrive } from '../handlers/deadLetters';
+import { checkRedrive, exported } from '../handlers/deadLetters';
 import type { DeadLetterOperations } from '../handlers/deadLetters';
 import type { Answer, Call, HandlerTable } from '../operation';
+import { firstFound } from './firstFound';
 import type { GroupPlaces } from './groupPlaces';
 import { oneByOne } from './oneByOne';
 import type { PeerAnswer } from './peer';
@@ -22,6 +23,23 @@ export function deadLetterFront(rounds: Rounds, places: GroupPlaces): HandlerTab
         brokers.length === 1 ? front.forward(call, brokers[0]!) : list(call, brokers),
       ),
 
+    getDeadLetter: (call) =>
+      places.serve(call, call.path.group, async ({ brokers }) => (await find(call, brokers)).asAnswer()),
+
+    exportDeadLetter: (call) =>
+      places.serve(call, call.path.group, async ({ brokers }) => {
+        const found = await find(call, brokers);
+        if (!found.ok) return found.asAnswer();
+        const { body, bodyEncoding } = found.json<{ body: string; bodyEncoding?: string }>();
+        return exported(call.path.messageId, Buffer.from(body, bodyEncoding === 'BASE64' ? 'base64' : 'utf8'));
+      }),
+
+    deleteDeadLetter: (call) =>
+      places.serve(call, call.path.group, async ({ brokers }) => {
+        const ask = (broker: string, signal: AbortSignal) => front.ask(call, broker, signal);
+        return (await firstFound(brokers, call.signal, ask, { changes: true })).asAnswer();
+      }),
+
     redriveDeadLetters(call) {
       checkRedrive(call.body);
       return places.serve(call, call.path.group, ({ brokers }) =>
@@ -29,6 +47,17 @@ export function deadLetterFront(rounds: Rounds, places: GroupPlaces): HandlerTab
       );
     },
   };
+
+  /** One broker has it, if any has. */
+  function find(
+    call: Call<'getDeadLetter'> | Call<'exportDeadLetter'>,
+    brokers: readonly string[],
+  ): Promise<PeerAnswer> {
+    const { path } = call;
+    return firstFound(brokers, call.signal, (broker, signal) =>
+      rounds.ask(call, broker, 'getDeadLetter', { path, query: {} as never }, { signal }),
+    );
+  }
 
   async function list(call: Call<'listDeadLetters'>, brokers: readonly string[]): Promise<Answer> {
     const { path, signal } = call;

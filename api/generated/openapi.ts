@@ -1023,6 +1023,72 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/groups/{group}/dead-letters/{messageId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+                /**
+                 * @description messageId of the dead letter.
+                 * @example 7F00000104D22A6F9C310005A2B40002
+                 */
+                messageId: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Find a dead letter by its id
+         * @description Answers one dead letter of the group by its messageId. Changes nothing. HEAD is not allowed.
+         */
+        get: operations["getDeadLetter"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a dead letter
+         * @description Drops one dead letter of the group for good. It cannot be delivered again afterwards.
+         */
+        delete: operations["deleteDeadLetter"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/dead-letters/{messageId}/body": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+                /**
+                 * @description messageId of the dead letter.
+                 * @example 7F00000104D22A6F9C310005A2B40002
+                 */
+                messageId: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Download the body of a dead letter
+         * @description Answers the bytes of its body as they were stored, as a file to save. `getDeadLetter` tells its content type, properties and history. Changes nothing. HEAD is not allowed.
+         */
+        get: operations["exportDeadLetter"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/groups/{group}/dead-letters/redrives": {
         parameters: {
             query?: never;
@@ -4673,6 +4739,11 @@ export interface components {
          */
         ProducerGroup: string;
         /**
+         * @description messageId of the dead letter.
+         * @example 7F00000104D22A6F9C310005A2B40002
+         */
+        DeadLetterId: string;
+        /**
          * @description messageId of a message that waits.
          * @example 7F00000104D22A6F9C310005A2B40D01
          */
@@ -8268,6 +8339,169 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["DeadLetterList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    getDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+                /**
+                 * @description messageId of the dead letter.
+                 * @example 7F00000104D22A6F9C310005A2B40002
+                 */
+                messageId: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The dead letter. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "topic": "%DLQ%billing",
+                     *       "broker": "broker-a",
+                     *       "queueId": 0,
+                     *       "queueOffset": 0,
+                     *       "messageId": "7F00000104D22A6F9C310005A2B40001",
+                     *       "offsetMessageId": "7F00000100001F900000000000009C00",
+                     *       "body": "{\"orderId\":1001,\"total\":12.5}",
+                     *       "contentType": "application/json",
+                     *       "tag": "created",
+                     *       "keys": [
+                     *         "1001"
+                     *       ],
+                     *       "properties": {
+                     *         "region": "eu"
+                     *       },
+                     *       "bornTimestamp": 1767261600998,
+                     *       "storeTimestamp": 1767262980000,
+                     *       "attempt": 6,
+                     *       "origin": {
+                     *         "topic": "orders",
+                     *         "broker": "broker-a",
+                     *         "queueId": 0,
+                     *         "queueOffset": 0,
+                     *         "offsetMessageId": "7F00000100001F900000000000002C00",
+                     *         "storeTimestamp": 1767261601000
+                     *       },
+                     *       "deadTimestamp": 1767262980000,
+                     *       "reason": "the address is unknown"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeadLetter"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    deleteDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+                /**
+                 * @description messageId of the dead letter.
+                 * @example 7F00000104D22A6F9C310005A2B40002
+                 */
+                messageId: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    exportDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+                /**
+                 * @description messageId of the dead letter.
+                 * @example 7F00000104D22A6F9C310005A2B40002
+                 */
+                messageId: components["parameters"]["DeadLetterId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The body. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    /** @description Attachment, named by the messageId. */
+                    "Content-Disposition"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example {"orderId":1001,"total":12.5} */
+                    "application/octet-stream": string;
                 };
             };
             400: components["responses"]["BadRequest"];

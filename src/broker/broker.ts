@@ -329,7 +329,10 @@ export class Rooms {
     this.positions = new Positions(this.core, this.lookup, this.#desks);
     this.retries = new Retries(this.core, { answers, topics: this.topics, positions: this.positions });
     this.leases = new Leases(this.core, { desks: this.#desks, retries: this.retries, tables, secret });
-    this.deadLetters = new DeadLetters(this.core, { tables, retries: this.retries, sender: this.sender, answers });
+    this.deadLetters = new DeadLetters(this.core, {
+      ...{ tables, answers },
+      ...{ retries: this.retries, sender: this.sender, lookup: this.lookup },
+    });
     this.#timers = new Timers(this.core, { tables, release: (record) => this.schedule.release(record) });
     this.schedule = new Schedule(this.core, {
       tables,

@@ -16,6 +16,7 @@ import { groupNamed, type Core } from './core';
 import type { RedriveAnswer } from './failureChanges';
 import { deadLetterTopicOf, retryTopicOf } from './group';
 import { copyMessage, decodeMessage, messageIdOf } from './message';
+import type { Lookup } from './lookup';
 import type { Queue } from './queue';
 import type { Delivery } from './reader';
 import type { Retries } from './retries';
@@ -84,15 +85,20 @@ export class DeadLetters {
   readonly #tables: Tables;
   readonly #retries: Retries;
   readonly #sender: Sender;
+  readonly #lookup: Lookup;
   readonly #answers: Answers;
   /** One call at a time changes a group's dead letters. */
   readonly #turns = new Turns<GroupState>();
 
-  constructor(core: Core, parts: { tables: Tables; retries: Retries; sender: Sender; answers: Answers }) {
+  constructor(
+    core: Core,
+    parts: { tables: Tables; retries: Retries; sender: Sender; lookup: Lookup; answers: Answers },
+  ) {
     this.#core = core;
     this.#tables = parts.tables;
     this.#retries = parts.retries;
     this.#sender = parts.sender;
+    this.#lookup = parts.lookup;
     this.#answers = parts.answers;
   }
 
@@ -102,12 +108,49 @@ export class DeadLetters {
     const { found, more } = await this.#page(group, afterNo, limit + 1);
     const queue = this.#queue(group);
     if (!queue) return { deadLetters: [], more: false };
-    const deadLetters = found.slice(0, limit).map(({ no, record }): DeadLetter => {
-      const { reason } = decodeMessage(record);
-      const delivery = { queue, queueOffset: no, record };
-      return { delivery, deadTimestamp: recordTime(record), no, ...(reason === undefined ? {} : { reason }) };
-    });
+    const deadLetters = found.slice(0, limit).map((letter) => letterIn(queue, letter));
     return { deadLetters, more: more || found.length > limit };
+  }
+
+  /** The dead letter with this messageId. Throws GROUP_NOT_FOUND, MESSAGE_NOT_FOUND. */
+  async get(groupName: string, messageId: string): Promise<DeadLetter> {
+    const group = groupNamed(this.#core.state, groupName);
+    const found = await this.#find(group, messageId);
+    const queue = this.#queue(group);
+    if (!found || !queue) throw notDead(group, messageId);
+    return letterIn(queue, found);
+  }
+
+  /** Drops the dead letter with this messageId for good. Throws GROUP_NOT_FOUND, MESSAGE_NOT_FOUND. */
+  async delete(groupName: string, messageId: string): Promise<void> {
+    const group = groupNamed(this.#core.state, groupName);
+    await this.#turns.run(group, async () => {
+      const found = await this.#find(group, messageId);
+      if (!found) throw notDead(group, messageId);
+      await this.#core.submit({ kind: 'dropDeadLetters', group: group.record.no, offsets: [found.no] });
+    });
+  }
+
+  /** By the index of messageIds while the topic of the dead letters still has the message, else among all of them. */
+  async #find(group: GroupState, messageId: string): Promise<Found | undefined> {
+    const id = messageId.toUpperCase();
+    const hasId = ({ record }: Found) => hexOf(messageIdOf(record)) === id;
+    const place = this.#queue(group) && (await this.#placeOf(deadLetterTopicOf(group.record.name), id));
+    if (place !== undefined) {
+      const [letter] = (await this.#page(group, place - 1, 1)).found;
+      if (letter?.no === place && hasId(letter)) return letter;
+    }
+    for await (const letter of this.#letters(group)) if (hasId(letter)) return letter;
+    return undefined;
+  }
+
+  async #placeOf(topic: string, messageId: string): Promise<number | undefined> {
+    try {
+      return (await this.#lookup.message(topic, messageId)).queueOffset;
+    } catch (error) {
+      if (error instanceof GantryError) return undefined;
+      throw error;
+    }
   }
 
   #queue(group: GroupState): Queue | undefined {
@@ -256,6 +299,12 @@ export class DeadLetters {
   }
 }
 
+function letterIn(queue: Queue, { no, record }: Found): DeadLetter {
+  const { reason } = decodeMessage(record);
+  const delivery = { queue, queueOffset: no, record };
+  return { delivery, deadTimestamp: recordTime(record), no, ...(reason === undefined ? {} : { reason }) };
+}
+
 const keyedCall = (group: GroupState, request: RedriveRequest, key: string): KeyedCall => ({
   ...{ operation: 'redrive', group: group.record.no, key },
   content: createHash('sha256')
@@ -266,5 +315,5 @@ const keyedCall = (group: GroupState, request: RedriveRequest, key: string): Key
 const notDead = (group: GroupState, messageId: string): GantryError =>
   new GantryError(
     'MESSAGE_NOT_FOUND',
-    `group ${group.record.name} has no dead letter ${messageId}: it was sent again already, or its 14 days are over`,
+    `group ${group.record.name} has no dead letter ${messageId}: it was sent again or deleted, or its 14 days are over`,
   );

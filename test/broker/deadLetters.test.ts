@@ -69,6 +69,52 @@ const codes = (results: RedriveResult[]) => results.map(({ error }) => error?.co
 const counts = (t: Bench) => t.state.groupsByName.get('billing')!.counts;
 const flush = (t: Bench) => t.clock.advance(100);
 
+describe('one dead letter', () => {
+  const get = (t: Bench, id: string) => t.rooms.deadLetters.get('billing', id);
+  const remove = (t: Bench, id: string) => t.rooms.deadLetters.delete('billing', id);
+
+  test('is found by its id while its topic has it, and after retention has trimmed that', async () => {
+    const t = await ready();
+    const [one, two] = await die(t, ...texts(2));
+    const look = async () => {
+      expect(bodies([(await get(t, two!)).delivery])).toEqual(['m1']);
+      expect(await get(t, one!.toLowerCase())).toMatchObject({ reason: 'no', no: 0 });
+    };
+    await look();
+    await t.restart();
+    await look();
+    await t.skip(4 * DAY);
+    await t.rooms.retention.runOnce();
+    await look();
+    expect(await codeOf(get(t, 'F'.repeat(32)))).toBe('MESSAGE_NOT_FOUND');
+    expect(await codeOf(t.rooms.deadLetters.get('none', one!))).toBe('GROUP_NOT_FOUND');
+  });
+
+  test('is deleted once and for good, the others stay', async () => {
+    const t = await ready();
+    const ids = await die(t, ...texts(3));
+    await remove(t, ids[1]!);
+    expect([await dead(t), counts(t).dead]).toEqual([['m0', 'm2'], 2]);
+    expect(await codeOf(remove(t, ids[1]!))).toBe('MESSAGE_NOT_FOUND');
+    expect(await codeOf(get(t, ids[1]!))).toBe('MESSAGE_NOT_FOUND');
+    await t.crash();
+    expect(await dead(t)).toEqual(['m0', 'm2']);
+  });
+
+  test('is the present one when a message died, was sent again and died again', async () => {
+    const t = await ready();
+    const [id] = await die(t, 'm0');
+    await redrive(t);
+    expect(await codeOf(get(t, id!))).toBe('MESSAGE_NOT_FOUND');
+    const { results } = await t.rooms.retries.sendBack('billing', {
+      consumerId: 'c1',
+      messages: [{ topic: RETRIES, broker: NAME, queueId: 0, queueOffset: 0, reason: 'again' }],
+    });
+    expect(results).toMatchObject([{ outcome: 'DEAD_LETTER' }]);
+    expect(await get(t, id!)).toMatchObject({ reason: 'again', no: 1 });
+  });
+});
+
 describe('the list', () => {
   test('is empty for a group that gave nothing up, and refused for one that there is not', async () => {
     const t = await ready();

@@ -199,7 +199,7 @@ test('messages are received at one front and acknowledged at another', async () 
           handle = more.body.results[0]!.receiptHandle!;
           extended = true;
         }
-        if (message.body === 'order 3')
+        if (message.body === 'order 3' || message.body === 'order 4')
           await call('nackMessages', { path: group, body: { receipts: [{ receiptHandle: handle, delayMs: 0 }] } });
         else handles.push(handle);
         done.add(message.body);
@@ -208,10 +208,21 @@ test('messages are received at one front and acknowledged at another', async () 
         expect((await call('ackMessages', { path: group, body: { receiptHandles: handles } })).status).toBe(200);
       return call('listDeadLetters', { path: group });
     },
-    ({ body }) => body.deadLetters.length === 1 && done.size === 13,
+    ({ body }) => body.deadLetters.length === 2 && done.size === 13,
   );
-  for (const { body } of await everywhere('listDeadLetters', { path: group }))
-    expect(body.deadLetters).toMatchObject([{ body: 'order 3' }]);
+  const idOf = new Map<string, string>();
+  for (const { body } of await everywhere('listDeadLetters', { path: group })) {
+    for (const letter of body.deadLetters) idOf.set(letter.body, letter.messageId);
+    expect([...idOf.keys()].sort()).toEqual(['order 3', 'order 4']);
+  }
+  const letter4 = { ...group, messageId: idOf.get('order 4')! };
+  expect((await call('deleteDeadLetter', { path: letter4 })).status).toBe(204);
+  for (const { status } of await everywhere('getDeadLetter', { path: letter4 })) expect(status).toBe(404);
+  const messageId = idOf.get('order 3')!;
+  for (const { body } of await everywhere('getDeadLetter', { path: { ...group, messageId } }))
+    expect(body).toMatchObject({ body: 'order 3' });
+  for (const { bytes } of await everywhere('exportDeadLetter', { path: { ...group, messageId } }))
+    expect(bytes.toString()).toBe('order 3');
   const redriven = await call('redriveDeadLetters', { path: group, body: { all: true } });
   expect([redriven.status, redriven.body.results]).toMatchObject([200, [{ status: 'OK' }]]);
   const again = await until(
