@@ -97,12 +97,13 @@ function run({ role, values }: Settings): ParsedCommand {
 
 /**
  * Reads the command line (without node and the script), the environment and, if one is named, the YAML file.
- * `readFile` answers a file's text or throws.
+ * `readFile` answers a file's text or throws. `hostName`: what this machine calls itself.
  */
 export function parseConfig(
   argv: readonly string[],
   environment: Environment,
   readFile: (path: string) => string,
+  hostName = '',
 ): ParsedCommand {
   const given = readArguments(argv, WORDS);
   const { command, role, problems } = readIntent(given);
@@ -113,7 +114,7 @@ export function parseConfig(
   const places = { flags: given, environment: readEnvironment(environment), file };
   const misnamed = [...problems, ...given.problems, ...places.environment.problems, ...file.problems];
   if (problems.length > 0 || command === 'help' || command === 'version') return refusal(misnamed, role);
-  const settings = settle(role ?? 'standalone', places);
+  const settings = settle(role ?? 'standalone', places, hostName);
   if (settings.problems.length > 0) return refusal(settings.problems, role);
   return command === 'config' ? { command, text: printSettings(settings) } : run(settings);
 }

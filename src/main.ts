@@ -7,7 +7,7 @@
  * data lost, a foreign format, no right or no room to write) · 70 a write failed or an invariant broke; start again · 71 an address cannot be used.
  */
 import { readFileSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 import { resolve } from 'node:path';
 import type { OwnAddresses } from '../api/advertised';
 import { BrokerNode } from '../api/brokerNode';
@@ -59,7 +59,7 @@ interface Shared {
 }
 
 function main(): void {
-  const parsed = parseConfig(process.argv.slice(2), process.env, (path) => readFileSync(path, 'utf8'));
+  const parsed = parseConfig(process.argv.slice(2), process.env, (path) => readFileSync(path, 'utf8'), hostname());
   switch (parsed.command) {
     case 'help':
     case 'config':

@@ -7,12 +7,13 @@ import { defaultOf, environmentNameOf, flagOf, KEYS, OPTIONS, optionOf, ROLES } 
 type Files = Record<string, string>;
 type Environment = Record<string, string | undefined>;
 
-function gantry(line: string, environment: Environment = {}, files: Files = {}): ParsedCommand {
-  return parseConfig(line.split(' ').filter(Boolean), environment, (path) => {
+function gantry(line: string, environment: Environment = {}, files: Files = {}, hostName = 'host-1'): ParsedCommand {
+  const readFile = (path: string): string => {
     const text = files[path];
     if (text === undefined) throw new Error(`ENOENT: no such file or directory, open '${path}'`);
     return text;
-  });
+  };
+  return parseConfig(line.split(' ').filter(Boolean), environment, readFile, hostName);
 }
 
 /** The configuration a process would run with. */
@@ -95,8 +96,19 @@ describe('nothing is set', () => {
     expect(gantry('broker')).toStrictEqual({
       command: 'run',
       role: 'broker',
-      config: { role: 'broker', ...brokerDefaults, nameservers: ['http://127.0.0.1:9876'] },
+      config: { role: 'broker', ...brokerDefaults, name: 'host-1', nameservers: ['http://127.0.0.1:9876'] },
     });
+  });
+
+  test('a broker without a name is called like its host, and the printed configuration does not pin that', () => {
+    expect(broker('--name b')).toMatchObject({ name: 'b' });
+    expect(textOf(gantry('config broker'))).toContain('# name: host-1 (default: the host name)\n');
+    expect(textOf(gantry('config'))).toContain('name: broker-a # default\n');
+    expect(textOf(gantry('broker --help'))).toContain('Default: the host name.');
+    expect(textOf(gantry('broker', {}, {}, 'büro'))).toContain(
+      '--name: needed, since the host name "büro" cannot be a broker\'s, expected 1 to 128 of the characters',
+    );
+    expect(broker('--name b')).toEqual({ ...broker(''), name: 'b' });
   });
 
   test("a NameServer listens on RocketMQ's port", () => {

@@ -8,6 +8,7 @@ import {
   KEYS,
   optionOf,
   ROLES,
+  unsetOf,
   type Key,
   type Role,
 } from './option';
@@ -71,10 +72,11 @@ function show(value: unknown): string {
 
 /** `default 8080, nameserver 9876`, or the one that counts for the role. */
 function describeDefault(key: Key, role: Role | undefined): string {
-  const { unset, default: common, defaultFor } = optionOf(key);
+  const { default: common, defaultFor, unsetFor } = optionOf(key);
+  const unset = unsetOf(key, role);
   if (unset !== '') return `Default: ${unset}.`;
   if (role !== undefined) return `Default ${show(defaultOf(key, role))}.`;
-  const others = Object.entries(defaultFor).map(([one, value]) => `, ${one} ${show(value)}`);
+  const others = Object.entries({ ...defaultFor, ...unsetFor }).map(([one, value]) => `, ${one} ${show(value)}`);
   return `Default ${show(common)}${others.join('')}.`;
 }
 

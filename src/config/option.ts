@@ -39,22 +39,25 @@ export interface Option<T = unknown, R extends Role = Role> extends Description<
   readonly defaultFor: { readonly [role in Role]?: T };
   /** What happens when it is unset, for options that may be. */
   readonly unset: string;
+  /** The same for single roles, where the value then comes from the machine. */
+  readonly unsetFor: { readonly [role in Role]?: string };
 }
 
 type WithDefault<T, R extends Role> = Description<R> &
   Pick<Option<T, R>, 'kind'> & {
     readonly default: NoInfer<T>;
     readonly defaultFor?: { readonly [role in Role]?: NoInfer<T> };
+    readonly unsetFor?: Option['unsetFor'];
   };
 
 function option<T, const R extends Role>(description: WithDefault<T, R>): Option<T, R> {
-  return { defaultFor: {}, unset: '', ...description };
+  return { defaultFor: {}, unset: '', unsetFor: {}, ...description };
 }
 
 function optional<T, const R extends Role>(
   description: Description<R> & { readonly kind: Kind<T>; readonly unset: string },
 ): Option<T | undefined, R> {
-  return { default: undefined, defaultFor: {}, ...description };
+  return { default: undefined, defaultFor: {}, unsetFor: {}, ...description };
 }
 
 const BROKERS = ['standalone', 'broker'] as const;
@@ -112,8 +115,10 @@ export const OPTIONS = {
     roles: BROKERS,
     kind: kinds.resourceName,
     default: 'broker-a',
+    unsetFor: { broker: 'the host name' },
     help: "Name of the broker's group: one name for a master and its slaves.",
-    reason: 'Routes, queues and consumers name the broker by it, so it outlives addresses.',
+    reason:
+      'Routes, queues and consumers name the broker by it, so it outlives addresses. Two brokers of a cluster must not share one, so several processes on one host need names of their own.',
   }),
   brokerId: option({
     group: 'Names',
@@ -357,6 +362,12 @@ export function isKey(text: string): text is Key {
 
 export function appliesTo(key: Key, role: Role): boolean {
   return optionOf(key).roles.includes(role);
+}
+
+/** What counts in a process of this role when nobody sets the option, in words; empty where that is its default. */
+export function unsetOf(key: Key, role: Role | undefined): string {
+  const { unset, unsetFor } = optionOf(key);
+  return (role && unsetFor[role]) ?? unset;
 }
 
 /** What the option is in a process of this role when nobody sets it. */

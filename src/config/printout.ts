@@ -1,15 +1,16 @@
 /** The effective configuration as YAML that can be saved and used as the file: each value with where it came from. */
 import { stringify } from 'yaml';
 import { describeSource } from './given';
-import { appliesTo, GROUPS, KEYS, optionOf, type Key } from './option';
+import { appliesTo, GROUPS, KEYS, optionOf, unsetOf, type Key } from './option';
 import type { Settings } from './settings';
 
 /** What is unset or worked out from other options is a comment, so that a saved file does not pin it. */
-function line(key: Key, { values, sources }: Settings): string {
+function line(key: Key, { role, values, sources }: Settings): string {
   const value: unknown = values[key];
   const shown = value === undefined ? 'not set' : stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trimEnd();
   const source = sources.get(key) ?? { from: 'default' };
-  const { unset, kind } = optionOf(key);
+  const { kind } = optionOf(key);
+  const unset = unsetOf(key, role);
   if (kind.hidden && value !== undefined)
     return `# ${key}: set, and not shown # ${describeSource(sources.get(key) ?? { from: 'default' })}`;
   if (source.from === 'default' && unset !== '') return `# ${key}: ${shown} (default: ${unset})`;

@@ -1,6 +1,6 @@
 /** The settings of one process: for each option that applies to its role the one value that counts, and its source. */
 import { describeSource, placeOf, quoted, type Findings, type Given, type Source } from './given';
-import { isWildcard, joinHostPort } from './kinds';
+import { isWildcard, joinHostPort, resourceName } from './kinds';
 import { appliesTo, defaultOf, flagOf, KEYS, optionOf, type Key, type Role, type Values } from './option';
 
 /** The places options are set in, from the strongest to the weakest. Below them is the default. */
@@ -20,8 +20,11 @@ export interface Settings {
   readonly problems: readonly string[];
 }
 
-/** Lets the strongest place win for each option and judges the winner. What is overridden is not judged. */
-export function settle(role: Role, { flags, environment, file }: Places): Settings {
+/**
+ * Lets the strongest place win for each option and judges the winner. What is overridden is not judged. `hostName`: of
+ * this machine, the name of a broker that was given none.
+ */
+export function settle(role: Role, { flags, environment, file }: Places, hostName: string): Settings {
   const values = new Map<Key, unknown>();
   const sources = new Map<Key, Source>();
   const unused: string[] = [];
@@ -42,6 +45,10 @@ export function settle(role: Role, { flags, environment, file }: Places): Settin
       unused.push(`${key} (${describeSource(given.source)})`);
     }
   }
+  if (role === 'broker' && sources.get('name')?.from === 'default') {
+    values.set('name', resourceName.read(hostName));
+    if (values.get('name') === undefined) problems.push(refuseHostName(hostName));
+  }
   const read: Values = Object.fromEntries(values); // each by the kind of its own option
   const settled = withAdvertise(read, sources);
   return { role, values: settled, sources, unused, problems: [...problems, ...contradictions(settled, sources)] };
@@ -50,6 +57,9 @@ export function settle(role: Role, { flags, environment, file }: Places): Settin
 function refuse(key: Key, { raw, source }: Given): string {
   return `${placeOf(source, key)}: ${quoted(raw)} is not allowed, expected ${optionOf(key).kind.allowed}`;
 }
+
+const refuseHostName = (hostName: string): string =>
+  `--name: needed, since the host name ${quoted(hostName)} cannot be a broker's, expected ${resourceName.allowed}`;
 
 /** Others reach a broker where it listens, if that is an address of its own. */
 function withAdvertise(values: Values, sources: ReadonlyMap<Key, Source>): Values {

@@ -14,6 +14,7 @@ const startNameserver = (port: string, ...flags: string[]) =>
 async function startBroker(data: string, nameservers: readonly string[], ...flags: string[]): Promise<Program> {
   return stage.start(
     ...['broker', '--port', '0', '--data', await stage.path(data), '--nameservers', nameservers.join(',')],
+    ...(flags.includes('--name') ? [] : ['--name', 'broker-a']),
     ...['--heartbeat-ms', '200', '--log-level', 'info', ...flags],
   );
 }
