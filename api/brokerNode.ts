@@ -9,6 +9,7 @@ import type { Service } from '../src/base/life';
 import type { Log } from '../src/base/log';
 import { createRegistry, requestTimes, type Registry } from '../src/base/metrics';
 import { Broker } from '../src/broker/broker';
+import { folderIdOf } from '../src/broker/folderId';
 import { meterBroker } from '../src/broker/meter';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
 import { Reconciler } from '../src/cluster/reconciler';
@@ -32,7 +33,7 @@ import { residence } from './front/residence';
 import { routed } from './front/routing';
 import { wideHandlers } from './front/wide';
 import { FRONT_TAGS } from './gatewayNode';
-import { clusterHandlers, metaHandlers } from './handlers/cluster';
+import { clusterHandlers, metaHandlers, nameserverInfo } from './handlers/cluster';
 import { consumerHandlers } from './handlers/consumers';
 import { deadLetterHandlers } from './handlers/deadLetters';
 import { definitionHandlers } from './handlers/definitions';
@@ -53,6 +54,7 @@ import { KafkaRest } from './kafka/mount';
 import { FrontNative, nobodysCall } from './kafka/native';
 import { BrokerNotes } from './kafka/brokerNotes';
 import { MessageWriter } from './messageJson';
+import { registrationCheck } from './registrationCheck';
 import type { Handlers } from './operation';
 import { HttpServer } from './server';
 
@@ -206,6 +208,7 @@ export class BrokerNode implements Service {
           epoch: broker.rooms.epoch,
           messageIdTag: broker.rooms.identity.messageIdTag,
           permission: broker.state.permission.permission,
+          folderId: folderIdOf(broker.rooms.identity),
           topics: registrations(broker, names),
         };
       },
@@ -231,7 +234,7 @@ export class BrokerNode implements Service {
     this.#reconciler = new Reconciler({ clock, log, name: broker.name, fleet, peers, definitions });
     const local = this.#localHandlers({ broker, registrar, server, routes, fleet, spread });
     const here = { name: broker.name, handlers: local };
-    const nameservers = () => registrar.status().map(({ lastError: _, ...status }) => status);
+    const nameservers = () => registrar.status().map(nameserverInfo);
     const front = new Front({ clock, chance, contract, fleet, clients, here, nameservers });
     const resident = { ...here, ...residence(broker) };
     const handlers = { ...metaHandlers, ...local, ...routed(wideHandlers(front, config), fleet, resident) };
@@ -249,7 +252,7 @@ export class BrokerNode implements Service {
       chance,
       log,
       corsOrigins: config.corsOrigins,
-      ready: () => broker.ready,
+      ready: () => broker.ready && registrar.refused === undefined,
       onFinish: requestTimes(this.#registry),
     });
   }
@@ -305,11 +308,7 @@ export class BrokerNode implements Service {
         ok: ready,
         detail: ready ? 'the journal is applied' : `applied ${broker.state.applied} of ${broker.journal.end} commands`,
       },
-      {
-        name: 'registration',
-        ok: registrar.registered,
-        detail: registrar.registered ? 'known to a NameServer' : 'no NameServer has answered yet',
-      },
+      registrationCheck(registrar),
       { name: 'disk', ok: !full, detail: full ? 'above --disk-refuse-ratio: messages are refused' : 'has room' },
       { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
     ];

@@ -1421,7 +1421,7 @@ export interface paths {
         get?: never;
         /**
          * Register a broker, or say that it lives
-         * @description Called by brokers: FULL when they start and whenever the NameServer says `known: false`, CHANGES when topics change, HEARTBEAT every 30 s. Who is silent for longer than its time-out is gone. The answer names the group’s master, by which slaves find it. A broker name belongs to one cluster, and an id to one process: a second one with an older state is 409 REGISTRATION_CONFLICT.
+         * @description Called by brokers: FULL when they start and whenever the NameServer says `known: false`, CHANGES when topics change, HEARTBEAT every 30 s. Who is silent for longer than its time-out is gone. The answer names the group’s master, by which slaves find it. A broker name belongs to one cluster and one data folder (`folderId`), and an id to one process: while that lives, another one is 409 REGISTRATION_CONFLICT, and the answer to the living one tells of it (`refusedClaim`).
          */
         put: operations["registerBroker"];
         post?: never;
@@ -1560,7 +1560,7 @@ export interface paths {
         };
         /**
          * Should it get requests?
-         * @description Answers 503 while the journal is replayed, before the first registration at a NameServer, when the disk is full, and from SIGTERM on; `checks` says which. For a load balancer. No authentication.
+         * @description Answers 503 while the journal is replayed, before the first registration at a NameServer, while another broker of the same name lives, when the disk is full, and from SIGTERM on; `checks` says which. For a load balancer. No authentication.
          */
         get: operations["readyz"];
         put?: never;
@@ -4076,6 +4076,8 @@ export interface components {
              * @enum {string}
              */
             permission: "RW" | "R" | "W" | "NONE";
+            /** @description Identity of the broker’s data folder. Another folder under the same name is refused while the one that is registered lives. */
+            folderId?: string;
             /**
              * Format: int32
              * @description Silence after which the member counts as gone, in milliseconds. Default: the NameServer’s, 120,000.
@@ -4173,6 +4175,16 @@ export interface components {
             masterEpoch?: number;
             /** @description What it holds of this member; absent if nothing. */
             dataVersion?: components["schemas"]["DataVersion"];
+            /** @description Process that claimed this broker’s name within the last minute and was refused, because this one lives. */
+            refusedClaim?: {
+                /** @description host:port that it wanted to be registered with. */
+                address: string;
+                /**
+                 * Format: int64
+                 * @description When it last tried, by this NameServer’s clock, in milliseconds since 1970.
+                 */
+                timestamp: number;
+            };
         };
         /** @description One page of routes, by topic. */
         TopicRouteList: {

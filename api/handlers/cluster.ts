@@ -24,11 +24,7 @@ export interface ClusterDeps {
 export function clusterHandlers(deps: ClusterDeps): HandlerTable<'getCluster' | 'listBrokers' | 'setBrokerPermission'> {
   return {
     getCluster() {
-      const nameservers = deps.nameservers().map(({ address, reachable, lastRegistrationTimestamp }) => ({
-        address,
-        reachable,
-        ...(lastRegistrationTimestamp === undefined ? {} : { lastRegistrationTimestamp }),
-      }));
+      const nameservers = deps.nameservers().map(nameserverInfo);
       return { status: 200, body: { cluster: deps.broker.cluster, brokers: [brokerView(deps)], nameservers } };
     },
     listBrokers: () => ({ status: 200, body: { brokers: [brokerView(deps)] } }),
@@ -47,6 +43,17 @@ export function clusterHandlers(deps: ClusterDeps): HandlerTable<'getCluster' | 
     },
   };
 }
+
+/** What anybody may know of a NameServer. */
+export const nameserverInfo = ({
+  address,
+  reachable,
+  lastRegistrationTimestamp,
+}: {
+  readonly address: string;
+  readonly reachable: boolean;
+  readonly lastRegistrationTimestamp?: number;
+}) => ({ address, reachable, ...(lastRegistrationTimestamp === undefined ? {} : { lastRegistrationTimestamp }) });
 
 const notHere = (name: string): GantryError =>
   new GantryError('BROKER_NOT_FOUND', `there is no broker ${name} here: GET /v1/brokers lists them`);

@@ -11,8 +11,15 @@ import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
 import { failureFields, type Log } from '../base/log';
 import { sameVersion, type DataVersion, type Registration, type RegistrationAnswer } from '../nameserver/route';
+import type { RefusedClaim } from '../nameserver/route';
 import { withDeadline } from './deadline';
 import type { NameserverPeer } from './nameserverPeer';
+
+/**
+ * A refusal is remembered for so long beyond the last one, milliseconds, though the NameServer cannot be reached any
+ * more: by then the broker that it defended would have been forgotten there.
+ */
+const CONFLICT_MS = 120_000;
 
 /** Names remembered for a NameServer that does not answer; with more, it gets everything again. */
 const PENDING_NAMES = 1_000;
@@ -25,6 +32,10 @@ export interface NameserverStatus {
   readonly lastRegistrationTimestamp?: number;
   /** Why the last call failed; absent after an acknowledged one. */
   readonly lastError?: string;
+  /** Why this broker is refused while another one lives; absent when it is not. */
+  readonly conflict?: string;
+  /** A process that wants this broker's name and is refused there. */
+  readonly refusedClaim?: RefusedClaim;
 }
 
 export interface LinkTimes {
@@ -51,6 +62,10 @@ export interface LinkOptions {
   readonly compose: (acknowledged: DataVersion | undefined, changed: ReadonlySet<string>) => Registration;
   /** The present state's version. */
   readonly version: () => DataVersion;
+  /** Why this link must not be registered now, because of what another NameServer said; undefined: it may. */
+  readonly holdBack: (link: NameserverLink) => string | undefined;
+  /** The NameServer has refused this broker, and had not before. */
+  readonly onConflict: (link: NameserverLink) => void;
 }
 
 interface Waiter {
@@ -70,12 +85,14 @@ export class NameserverLink {
   #failures = 0;
   #status: NameserverStatus;
   #registeredEver = false;
+  #conflict: { readonly words: string; readonly until: number } | undefined;
   #lastAddress: string | undefined;
   #loop: Promise<void> | undefined;
   #leaving = false;
   #stopped: Promise<void> | undefined;
   /** Ends the present pause; undefined while an exchange is under way. */
   #endPause: (() => void) | undefined;
+  #hurried = false;
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -89,6 +106,28 @@ export class NameserverLink {
   /** True once this NameServer has acknowledged anything. */
   get registeredEver(): boolean {
     return this.#registeredEver;
+  }
+
+  /** True while the NameServer has this broker among those that live. */
+  get isRegistered(): boolean {
+    return this.#acknowledged !== undefined && this.#failures === 0;
+  }
+
+  /** True once the first exchange has ended, well or badly. */
+  get hasVerdict(): boolean {
+    return this.#registeredEver || this.#failures > 0;
+  }
+
+  /** Why this broker is refused while another one lives. */
+  get conflict(): string | undefined {
+    if (this.#conflict && this.#conflict.until < this.#options.clock.monotonic()) this.#conflict = undefined;
+    return this.#conflict?.words;
+  }
+
+  /** Ends the present pause, or leaves out the next one if an exchange is under way: something is different now. */
+  hurry(): void {
+    if (this.#endPause) this.#endPause();
+    else this.#hurried = true;
   }
 
   start(): void {
@@ -142,6 +181,8 @@ export class NameserverLink {
   }
 
   async #exchange(): Promise<void> {
+    const heldBack = this.#options.holdBack(this);
+    if (heldBack !== undefined) return this.#withdraw(heldBack);
     const told = this.#pending;
     this.#pending = new Set();
     if (this.#tellAll) this.#acknowledged = undefined;
@@ -149,7 +190,7 @@ export class NameserverLink {
     try {
       const registration = this.#options.compose(this.#acknowledged, told);
       const answer = await this.#register(registration);
-      if (answer.known) this.#succeed(registration);
+      if (answer.known) this.#succeed(registration, answer);
       else if (registration.mode === 'FULL') throw new Error('the NameServer does not take a full registration');
       else this.#forgotten();
     } catch (error) {
@@ -166,14 +207,25 @@ export class NameserverLink {
     );
   }
 
-  #succeed(registration: Registration): void {
-    const { clock, log, peer } = this.#options;
+  #succeed(registration: Registration, { refusedClaim }: RegistrationAnswer): void {
+    const { clock, log, peer, broker } = this.#options;
     if (registration.mode === 'FULL') log.info({ nameserver: peer.address }, 'registered at a NameServer');
     else if (this.#failures > 0) log.info({ nameserver: peer.address }, 'NameServer answers again');
+    if (refusedClaim !== undefined && refusedClaim.address !== this.#status.refusedClaim?.address)
+      log.warn(
+        { nameserver: peer.address, broker, claimant: refusedClaim.address },
+        'another process wants to register with the name of this broker and is refused',
+      );
     this.#failures = 0;
     this.#registeredEver = true;
+    this.#conflict = undefined;
     this.#acknowledged = registration.dataVersion;
-    this.#status = { address: peer.address, reachable: true, lastRegistrationTimestamp: clock.now() };
+    this.#status = {
+      address: peer.address,
+      reachable: true,
+      lastRegistrationTimestamp: clock.now(),
+      ...(refusedClaim !== undefined && { refusedClaim }),
+    };
     const { counter } = registration.dataVersion;
     this.#settle((waiter) => (waiter.counter <= counter ? true : undefined));
   }
@@ -187,24 +239,40 @@ export class NameserverLink {
   }
 
   #fail(error: unknown): void {
-    const { log, peer } = this.#options;
-    const refused = error instanceof GantryError && error.code === 'REGISTRATION_CONFLICT';
+    const { log, peer, clock } = this.#options;
+    const refused = isConflict(error);
     const lastError = error instanceof Error ? error.message : String(error);
-    const { lastRegistrationTimestamp } = this.#status;
     if (this.#status.lastError !== lastError) {
-      log.warn(
-        { nameserver: peer.address, ...failureFields(error) },
-        'registration at a NameServer failed, will be repeated',
-      );
+      const facts = { nameserver: peer.address, ...failureFields(error) };
+      if (refused)
+        log.error(facts, 'another broker lives with the name of this one: it serves nobody until that is gone');
+      else log.warn(facts, 'registration at a NameServer failed, will be repeated');
     }
+    const isNew = refused && this.conflict === undefined;
+    if (refused) this.#conflict = { words: lastError, until: clock.monotonic() + CONFLICT_MS };
+    this.#setFailed(lastError, refused);
+    this.#boundPending();
+    this.#settle(() => false);
+    if (isNew) this.#options.onConflict(this);
+  }
+
+  #setFailed(lastError: string, reachable: boolean): void {
+    const { address, lastRegistrationTimestamp } = this.#status;
     this.#failures++;
     this.#status = {
-      address: peer.address,
-      reachable: refused,
+      address,
+      reachable,
       ...(lastRegistrationTimestamp !== undefined && { lastRegistrationTimestamp }),
       lastError,
+      ...(this.conflict !== undefined && { conflict: this.conflict }),
     };
-    this.#boundPending();
+  }
+
+  /** Another NameServer defends a broker of this name: here, where that may not be known yet, its place is left free. */
+  async #withdraw(why: string): Promise<void> {
+    if (this.#acknowledged !== undefined) await this.#unregister();
+    this.#acknowledged = undefined;
+    this.#setFailed(why, this.#status.reachable);
     this.#settle(() => false);
   }
 
@@ -217,7 +285,8 @@ export class NameserverLink {
   async #unregister(): Promise<void> {
     const { clock, log, peer, cluster, broker, brokerId, times } = this.#options;
     const address = this.#lastAddress;
-    if (address === undefined) return;
+    // Who was refused has no place there; another broker that calls itself by the same address may have one.
+    if (address === undefined || this.conflict !== undefined) return;
     try {
       await withDeadline(clock, times.stopMs, this.#ended.signal, (signal) =>
         peer.unregister(cluster, broker, brokerId, address, signal),
@@ -238,7 +307,9 @@ export class NameserverLink {
   }
 
   #pause(ms: number): Promise<void> {
-    if (ms === 0) return Promise.resolve();
+    const hurried = this.#hurried;
+    this.#hurried = false;
+    if (ms === 0 || hurried) return Promise.resolve();
     return new Promise((resolve) => {
       const end = () => {
         timer.cancel();
@@ -260,3 +331,5 @@ export class NameserverLink {
     }
   }
 }
+
+const isConflict = (error: unknown): boolean => error instanceof GantryError && error.code === 'REGISTRATION_CONFLICT';

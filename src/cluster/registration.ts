@@ -35,6 +35,8 @@ export interface BrokerDescription {
   readonly epoch: number;
   readonly messageIdTag: string;
   readonly permission: Permission;
+  /** Identity of the data folder. */
+  readonly folderId?: string;
   readonly heartbeatTimeoutMs?: number;
   readonly topics: readonly TopicRegistration[];
 }
@@ -64,6 +66,8 @@ export class Registrar implements Service {
   readonly #acknowledgeMs: number;
   #version: DataVersion = { stateVersion: 0, timestamp: 0, counter: 0 };
   #started = false;
+  /** Every NameServer that answered has taken this broker, at one time. */
+  #established = false;
 
   constructor(options: RegistrarOptions) {
     const { clock, log, cluster, broker, brokerId } = options;
@@ -73,9 +77,10 @@ export class Registrar implements Service {
     const times: LinkTimes = { ...DEFAULT_TIMES, ...options.times };
     const compose: LinkOptions['compose'] = (acknowledged, names) => this.#compose(acknowledged, names);
     const version = () => this.#version;
-    this.#links = options.nameservers.map(
-      (peer) => new NameserverLink({ clock, log, peer, cluster, broker, brokerId, times, compose, version }),
-    );
+    const holdBack: LinkOptions['holdBack'] = (link) => this.#holdBack(link);
+    const onConflict: LinkOptions['onConflict'] = (link) => this.#onConflict(link);
+    const common = { clock, log, cluster, broker, brokerId, times, compose, version, holdBack, onConflict };
+    this.#links = options.nameservers.map((peer) => new NameserverLink({ ...common, peer }));
   }
 
   /** Begins to register everywhere and does not wait for it: an absent NameServer keeps no broker from starting. */
@@ -122,6 +127,20 @@ export class Registrar implements Service {
     return this.#links.length === 0 || this.#links.some((link) => link.registeredEver);
   }
 
+  /**
+   * Why this broker may serve nobody: another one of its name was there before it. Undefined once every NameServer that
+   * answers has taken it. A broker that was taken once serves on, whatever a NameServer says later.
+   */
+  get refused(): string | undefined {
+    if (this.#isEstablished()) return undefined;
+    return this.#links.map((link) => link.conflict).find((conflict) => conflict !== undefined);
+  }
+
+  /** True while a NameServer has this broker among those that live, and without NameServers always. */
+  get registeredNow(): boolean {
+    return this.#links.length === 0 || this.#links.some((link) => link.isRegistered);
+  }
+
   /** How it stands with each NameServer, in the order they were given (getCluster, readyz). */
   status(): readonly NameserverStatus[] {
     return this.#links.map((link) => link.status);
@@ -143,6 +162,27 @@ export class Registrar implements Service {
       topics: present,
       removedTopics: [...names].filter((name) => !presentNames.has(name)),
     };
+  }
+
+  #isEstablished(): boolean {
+    this.#established ||=
+      this.#links.every((link) => link.hasVerdict && link.conflict === undefined) &&
+      this.#links.some((link) => link.registeredEver);
+    return this.#established;
+  }
+
+  /** A newcomer that one NameServer refuses leaves its name alone at the others, too: they may have just started. */
+  #holdBack(link: NameserverLink): string | undefined {
+    if (this.#isEstablished()) return undefined;
+    return this.#links
+      .filter((other) => other !== link)
+      .map((other) => other.conflict)
+      .find((words) => words !== undefined);
+  }
+
+  #onConflict(link: NameserverLink): void {
+    if (this.#isEstablished()) return;
+    for (const other of this.#links) if (other !== link) other.hurry();
   }
 
   #noticeEpoch(epoch: number): void {

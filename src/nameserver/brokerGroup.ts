@@ -6,7 +6,8 @@
  * older epoch was deposed, and a slave that knows a higher epoch is enough to know it.
  */
 import type { Member } from './member';
-import { compareVersions, type Permission, type RouteBroker, type RouteQueues, type TopicRegistration } from './route';
+import { compareVersions, type Permission, type RouteBroker, type RouteQueues } from './route';
+import type { RefusedClaim, TopicRegistration } from './route';
 import { bothAllow } from './permission';
 
 export class BrokerGroup {
@@ -15,6 +16,8 @@ export class BrokerGroup {
   /** By broker id, 1 upwards. */
   readonly members = new Map<number, Member>();
   writeWiped = false;
+  /** The last claim that was refused for the sake of a live member, with its monotonic time. */
+  refusedClaim: (RefusedClaim & { readonly at: number }) | undefined;
 
   constructor(cluster: string, broker: string) {
     this.cluster = cluster;

@@ -20,6 +20,10 @@ export class Member {
   #said: MemberAttributes;
   #heardAt: number;
   #heardTimestamp: number;
+  /** The process with the same folder that this one replaced: should it be heard again, one of the two runs from a copy. */
+  predecessor: Member | undefined;
+  /** host:port of a process that runs from a copy of this member's folder. */
+  copyAddress: string | undefined;
 
   /** From a FULL registration. */
   constructor(name: MemberName, registration: Registration, clock: Clock) {
@@ -51,6 +55,12 @@ export class Member {
   /** True if CHANGES made from `base` by the process at `address` can be applied here. */
   isAt(address: string, base: DataVersion): boolean {
     return this.#said.address === address && sameVersion(this.#said.dataVersion, base);
+  }
+
+  /** True if the registration comes from the very process that is registered here. */
+  isProcessOf({ address, epoch, folderId }: Registration): boolean {
+    const said = this.#said;
+    return said.address === address && said.epoch === epoch && said.folderId === folderId;
   }
 
   /** True if a HEARTBEAT says nothing that is not known: same process, same table, same attributes. */
@@ -88,7 +98,6 @@ export function isOlderLife(claim: MemberAttributes, holder: MemberAttributes): 
 }
 
 function attributesOf(registration: Registration): MemberAttributes {
-  const { address, role, epoch, messageIdTag, permission, heartbeatTimeoutMs, dataVersion } = registration;
-  const attributes = { address, role, epoch, messageIdTag, permission, dataVersion };
-  return heartbeatTimeoutMs === undefined ? attributes : { ...attributes, heartbeatTimeoutMs };
+  const { mode: _, baseVersion: __, topics: ___, removedTopics: ____, ...attributes } = registration;
+  return attributes;
 }

@@ -129,6 +129,8 @@ export class Nameserver implements Service {
         );
       case 'REMOVED':
         return this.#log.info(change, 'broker removed');
+      case 'REFUSED':
+        return this.#log.warn(change, 'registration refused');
       case 'WRITE_PERMISSION':
         return this.#log.info(change, 'write permission set');
       default:

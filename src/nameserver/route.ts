@@ -50,6 +50,8 @@ export interface Registration {
   readonly messageIdTag: string;
   /** Narrows the permission of every topic on this broker. */
   readonly permission: Permission;
+  /** Identity of the data folder, the same on all members of a group; absent from brokers that do not know it yet. */
+  readonly folderId?: string;
   /** Milliseconds of silence after which the member is taken for gone; the NameServer's default if absent. */
   readonly heartbeatTimeoutMs?: number;
   /** The state of the member's topic table once this registration is applied. */
@@ -70,6 +72,15 @@ export interface RegistrationAnswer {
   readonly masterEpoch?: number;
   /** What the NameServer holds of this member now; absent if nothing. */
   readonly dataVersion?: DataVersion;
+  /** Another process that claimed the group's name lately and was refused because this one lives. */
+  readonly refusedClaim?: RefusedClaim;
+}
+
+export interface RefusedClaim {
+  /** host:port that it wanted to be registered with. */
+  readonly address: string;
+  /** Wall clock of its last attempt, milliseconds since 1970. */
+  readonly timestamp: number;
 }
 
 /** A broker group in a route. */

@@ -11,8 +11,9 @@
 import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
 import { BrokerGroup, routeBroker, routeQueues, type LiveGroup } from './brokerGroup';
-import { isOlderLife, Member, type MemberName } from './member';
-import type { ClusterBroker, ClusterView, Registration, RegistrationAnswer, Role } from './route';
+import { noteSuccession, objectionTo } from './claim';
+import { Member, type MemberName } from './member';
+import type { ClusterBroker, ClusterView, RefusedClaim, Registration, RegistrationAnswer, Role } from './route';
 import type { RouteBroker, RoutePage, RouteQueues, TopicRegistration, TopicRoute } from './route';
 
 /** RocketMQ's default: a broker misses four heartbeats of 30 s. */
@@ -23,7 +24,11 @@ export type TableChange =
   | (MemberName & { kind: 'REGISTERED'; address: string; role: Role; epoch: number; topics: number })
   | (MemberName & { kind: 'TOPICS_CHANGED'; changed: readonly string[]; removed: readonly string[] })
   | (MemberName & { kind: 'REMOVED'; address: string; reason: RemovalReason })
+  | (MemberName & { kind: 'REFUSED'; address: string; why: string })
   | { kind: 'WRITE_PERMISSION'; broker: string; writePermission: boolean };
+
+/** A refused process repeats its claim every few seconds: one that has been silent for this long has gone, milliseconds. */
+const CLAIM_MS = 60_000;
 
 /** REPLACED: the same member registered from another address. ADDRESS_TAKEN: another member registered from its address. */
 export type RemovalReason = 'UNREGISTERED' | 'SILENT' | 'REPLACED' | 'ADDRESS_TAKEN';
@@ -52,7 +57,7 @@ export class RouteTable {
 
   /**
    * Takes a registration (registerBroker). `known: false` means that nothing was taken and a FULL one is needed.
-   * Throws REGISTRATION_CONFLICT if the name is in another cluster or a newer life of the member holds its id.
+   * Throws REGISTRATION_CONFLICT if the name is in another cluster or a live member defends it (claim.ts).
    */
   register(cluster: string, broker: string, brokerId: number, registration: Registration): RegistrationAnswer {
     requireComplete(brokerId, registration);
@@ -140,15 +145,20 @@ export class RouteTable {
         `Broker ${name.broker} is registered in cluster ${group.cluster}; a broker name belongs to one cluster.`,
       );
     }
-    const holder = group.members.get(name.brokerId);
-    if (holder === undefined || holder.said.address === registration.address) return;
-    if (isOlderLife(registration, holder.said)) {
-      throw new GantryError(
-        'REGISTRATION_CONFLICT',
-        `Member ${name.brokerId} of broker ${name.broker} is registered from ${holder.said.address} with a newer state. ` +
-          'Give this broker another name or id, or stop the other one.',
-      );
-    }
+    const why = objectionTo(name, registration, group, (member) => this.#isAlive(member));
+    if (why === undefined) return;
+    const { address } = registration;
+    const isNew = this.#refusedClaim(group)?.address !== address;
+    group.refusedClaim = { address, timestamp: this.#clock.now(), at: this.#clock.monotonic() };
+    if (isNew) this.#report({ kind: 'REFUSED', ...name, address, why });
+    throw new GantryError('REGISTRATION_CONFLICT', why);
+  }
+
+  /** The last refused claim of a process that still tries. */
+  #refusedClaim({ refusedClaim }: BrokerGroup): RefusedClaim | undefined {
+    if (refusedClaim === undefined || this.#clock.monotonic() - refusedClaim.at > CLAIM_MS) return undefined;
+    const { address, timestamp } = refusedClaim;
+    return { address, timestamp };
   }
 
   /** Applies what can be applied; returns whether it was. */
@@ -178,6 +188,7 @@ export class RouteTable {
     const neighbour = this.#byAddress.get(address);
     if (neighbour !== undefined && neighbour !== before) this.#remove(neighbour, 'ADDRESS_TAKEN');
     const member = new Member(name, registration, this.#clock);
+    if (before !== undefined) noteSuccession(member, before, registration);
     group.members.set(name.brokerId, member);
     // Set again: removing its only other member from this address has dropped the group, and its wipe must survive.
     this.#groups.set(name.broker, group);
@@ -199,10 +210,12 @@ export class RouteTable {
     const group = this.#groups.get(name.broker);
     const member = group?.members.get(name.brokerId);
     const master = group?.judge((other) => this.#isAlive(other))?.master;
+    const refusedClaim = group && this.#refusedClaim(group);
     return {
       known,
       ...(master && { masterAddress: master.said.address, masterEpoch: master.said.epoch }),
       ...(member && { dataVersion: member.dataVersion }),
+      ...(refusedClaim && { refusedClaim }),
     };
   }
 

@@ -1,7 +1,7 @@
 import { silentLog } from '../../src/base/log';
 import { Registrar, type BrokerDescription } from '../../src/cluster/registration';
-import type { TopicRegistration } from '../../src/nameserver/route';
-import { topic } from '../nameserver/registrations';
+import type { Registration, TopicRegistration } from '../../src/nameserver/route';
+import { full, heartbeat, topic } from '../nameserver/registrations';
 import { ManualClock } from '../support/clock';
 import { FakeNameserver } from './fakeNameserver';
 
@@ -41,6 +41,15 @@ function setup(nameserverCount = 2) {
   };
   const [first, second] = nameservers as [FakeNameserver, FakeNameserver];
   return { clock, registrar, broker, first, second, put, remove };
+}
+
+const FOLDERS = ['a'.repeat(32), 'b'.repeat(32)];
+
+/** The broker of another folder with the same name, at these NameServers. */
+function holdName(nameservers: readonly FakeNameserver[], address = 'old:8080'): Registration {
+  const registration = full([topic('orders')], { address, folderId: FOLDERS[1]! });
+  for (const { nameserver } of nameservers) nameserver.register('c', 'a', 1, registration);
+  return registration;
 }
 
 /** `setup`, with the first registrations made. */
@@ -292,5 +301,85 @@ describe('stop', () => {
     await registrar.start();
     expect(await registrar.acknowledged()).toEqual(['ns0:9876', 'ns1:9876']);
     expect(first.sent).toEqual([]);
+  });
+});
+
+describe('another broker of the same name', () => {
+  /** A broker that tells its folder. */
+  function newcomer(nameserverCount = 2) {
+    const bundle = setup(nameserverCount);
+    bundle.broker.state = { ...bundle.broker.state, folderId: FOLDERS[0]! };
+    const at = (nameserver: FakeNameserver) =>
+      nameserver.nameserver.clusterView().clusters[0]?.brokers[0]?.members[0]?.address;
+    return { ...bundle, at };
+  }
+
+  test('lives: this one is refused, says why, tries on, and is taken when that one has left', async () => {
+    const { clock, registrar, first, at } = newcomer(1);
+    holdName([first]);
+    await registrar.start();
+    await clock.advance(20_000);
+    expect(at(first)).toBe('old:8080');
+    expect(registrar.refused).toContain('Broker a is registered from old:8080 with another data folder');
+    expect([registrar.registered, registrar.registeredNow]).toEqual([false, false]);
+    first.nameserver.unregister('c', 'a', 1);
+    await clock.advance(5000);
+    expect(at(first)).toBe('a:8080');
+    expect([registrar.refused, registrar.registeredNow]).toEqual([undefined, true]);
+    await registrar.stop();
+  });
+
+  test('is known to one NameServer alone: this one leaves the others, which have just started, alone, too', async () => {
+    const { clock, registrar, first, second, at } = newcomer();
+    const old = holdName([second]);
+    await registrar.start();
+    await clock.advance(1000);
+    expect([at(first), at(second)]).toEqual([undefined, 'old:8080']);
+    await clock.advance(20_000);
+    expect([at(first), registrar.registeredNow]).toEqual([undefined, false]);
+    // Its NameServer is cut off: that is no reason to take its place elsewhere at once.
+    second.network = 'DOWN';
+    await clock.advance(60_000);
+    expect(at(first)).toBeUndefined();
+    second.network = 'UP';
+    second.nameserver.register('c', 'a', 1, heartbeat(old));
+    second.nameserver.unregister('c', 'a', 1);
+    await clock.advance(15_000);
+    expect([at(first), at(second)]).toEqual(['a:8080', 'a:8080']);
+    await registrar.stop();
+  });
+
+  test('came later and took the name at a NameServer that restarted: this one serves on and shows it', async () => {
+    const { clock, registrar, first, second, at } = newcomer();
+    await registrar.start();
+    await clock.advance(HEARTBEAT_MS);
+    first.restart();
+    holdName([first], 'new:8080');
+    await clock.advance(HEARTBEAT_MS + 5000);
+    expect([at(first), at(second)]).toEqual(['new:8080', 'a:8080']);
+    expect([registrar.refused, registrar.registeredNow]).toEqual([undefined, true]);
+    expect(registrar.status()[0]!.conflict).toContain('new:8080');
+    await registrar.stop();
+    // It has not unregistered the other one.
+    expect(at(first)).toBe('new:8080');
+  });
+
+  test('wants its name: the heartbeats’ answers tell', async () => {
+    const { clock, registrar, first } = newcomer(1);
+    await registrar.start();
+    await registrar.acknowledged();
+    expect(() => holdName([first], 'new:8080')).toThrow();
+    await clock.advance(HEARTBEAT_MS);
+    expect(registrar.status()[0]!.refusedClaim).toMatchObject({ address: 'new:8080' });
+    await registrar.stop();
+  });
+
+  test('one that is refused does not unregister, when it stops, a broker that calls itself by the same address', async () => {
+    const { clock, registrar, first, at } = newcomer(1);
+    holdName([first], 'a:8080');
+    await registrar.start();
+    await clock.advance(1000);
+    await registrar.stop();
+    expect(at(first)).toBe('a:8080');
   });
 });

@@ -242,7 +242,7 @@ describe('conflicts', () => {
 
     table.register('c', 'a', 1, full([topic('orders')], { address: 'b:8080', epoch: 3 }));
     expect(addressesOf('orders')).toEqual([{ '0': 'b:8080' }]);
-    expect(reported.map((change) => change.kind)).toEqual(['REGISTERED', 'REMOVED', 'REGISTERED']);
+    expect(reported.map((change) => change.kind)).toEqual(['REGISTERED', 'REFUSED', 'REMOVED', 'REGISTERED']);
   });
 
   test.each([
