@@ -18,7 +18,17 @@ interface Progress {
   readonly ready?: number;
   readonly inFlight?: number;
   readonly stranded?: number;
+  readonly retryTopic: string;
+  readonly waitingRetry: number;
+  readonly deadLetters: number;
   readonly offsets: readonly object[];
+}
+
+/** What one broker made of a reset. */
+interface ResetPart {
+  readonly results: readonly object[];
+  readonly retriesToCome: number;
+  readonly retriesDropped: number;
 }
 
 export function offsetFront(rounds: Rounds, places: GroupPlaces): HandlerTable<OffsetOperations> {
@@ -96,8 +106,12 @@ export function offsetFront(rounds: Rounds, places: GroupPlaces): HandlerTable<O
     for (const refusal of looked.refusals.values()) throw refusal;
     const open = [...answersOf(looked).keys()];
     const round = dryRun ? looked : await rounds.change(call, open, 'resetOffsets', asked(false));
-    const results = [...answersOf(round).values()].flatMap((answer) => answer.json<{ results: object[] }>().results);
-    return { status: 200, body: { dryRun, results, ...namely(new Set([...namesIn(looked), ...namesIn(round)])) } };
+    const resets = [...answersOf(round).values()].map((answer) => answer.json<ResetPart>());
+    const sum = (field: 'retriesToCome' | 'retriesDropped') => resets.reduce((total, part) => total + part[field], 0);
+    const retries = { retriesToCome: sum('retriesToCome'), retriesDropped: sum('retriesDropped') };
+    const results = resets.flatMap((part) => part.results);
+    const unavailable = namely(new Set([...namesIn(looked), ...namesIn(round)]));
+    return { status: 200, body: { dryRun, results, ...retries, ...unavailable } };
   }
 }
 
@@ -109,13 +123,14 @@ const namesIn = ({ away, refusals }: Round) => [...away.keys(), ...refusals.keys
 
 function progressIn(answers: readonly PeerAnswer[]) {
   const parts = answers.map((answer) => answer.json<Progress>());
-  const sum = (field: 'lag' | 'ready' | 'inFlight' | 'stranded') =>
+  const sum = (field: 'lag' | 'ready' | 'inFlight' | 'stranded' | 'waitingRetry' | 'deadLetters') =>
     parts.reduce((total, part) => total + (part[field] ?? 0), 0);
   const leased = parts.some(({ ready }) => ready !== undefined);
   return {
     ...{ group: parts[0]!.group, topic: parts[0]!.topic, lag: sum('lag') },
     ...(sum('stranded') > 0 ? { stranded: sum('stranded') } : {}),
     ...(leased ? { ready: sum('ready'), inFlight: sum('inFlight') } : {}),
+    ...{ retryTopic: parts[0]!.retryTopic, waitingRetry: sum('waitingRetry'), deadLetters: sum('deadLetters') },
     offsets: parts.flatMap(({ offsets }) => offsets),
   };
 }

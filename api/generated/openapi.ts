@@ -1162,7 +1162,7 @@ export interface paths {
         put?: never;
         /**
          * Move a group to another place
-         * @description Sets the positions of all queues of its topics, or of those named, forwards or backwards, whoever reads meanwhile: cursors given out before do not count any more, and polls go on from the new place. In a broadcasting group the positions of all members move. With `dryRun` nothing changes and the answer tells what would.
+         * @description Sets the positions of all queues of its topics, or of those named, forwards or backwards, whoever reads meanwhile: cursors given out before do not count any more, and polls go on from the new place. In a broadcasting group the positions of all members move. Failed messages that wait for their retry are in no queue and still come, unless `dropRetries` drops them. With `dryRun` nothing changes and the answer tells what would.
          */
         post: operations["resetOffsets"];
         delete?: never;
@@ -3713,6 +3713,18 @@ export interface components {
              * @description Messages in all queues that are leased now; only for groups that use leases.
              */
             inFlight?: number;
+            /** @description Topic of the group's own queues among `offsets`, which hold retries whose time has come; resetOffsets names them by it. */
+            retryTopic: string;
+            /**
+             * Format: int64
+             * @description Failed messages that wait for the time of their retry; they are in no queue, and not part of lag.
+             */
+            waitingRetry: number;
+            /**
+             * Format: int64
+             * @description Messages that the group gave up and that are kept (listDeadLetters).
+             */
+            deadLetters: number;
             /** @description One entry per queue; in a broadcasting group one per member and queue. */
             offsets: components["schemas"]["QueueProgress"][];
             /** @description Brokers that could not be asked; their queues are missing. */
@@ -3788,6 +3800,8 @@ export interface components {
             offset?: number;
             /** @description Only these queues. Default: all of its topics. */
             queues?: components["schemas"]["GroupQueueSelector"][];
+            /** @description Drops failed messages that would be delivered again: those that wait for the time of their retry, and those in the group’s own queues (`retryTopic` of getOffsets); with `queues` on the brokers of these. Dead letters stay. Default: false, but true for LATEST when `queues` names a queue of the retries. */
+            dropRetries?: boolean;
             /**
              * @description Only tell what would happen.
              * @default false
@@ -3812,6 +3826,16 @@ export interface components {
             dryRun: boolean;
             /** @description One entry per queue; in a broadcasting group one per member and queue. */
             results: components["schemas"]["OffsetReset"][];
+            /**
+             * Format: int64
+             * @description Failed messages that are still delivered again, wherever the positions are now; `dropRetries` drops them.
+             */
+            retriesToCome: number;
+            /**
+             * Format: int64
+             * @description Failed messages that are not delivered again, because of `dropRetries`.
+             */
+            retriesDropped: number;
             /** @description Brokers that did not answer or refused. Their positions are as before, or reset if the answer was lost; reset again. */
             unavailable?: string[];
         };
@@ -8666,6 +8690,9 @@ export interface operations {
                      *       "group": "billing",
                      *       "topic": "orders",
                      *       "lag": 1,
+                     *       "retryTopic": "%RETRY%billing",
+                     *       "waitingRetry": 0,
+                     *       "deadLetters": 0,
                      *       "offsets": [
                      *         {
                      *           "topic": "orders",
@@ -8850,7 +8877,9 @@ export interface operations {
                      *           "to": 0,
                      *           "maxOffset": 0
                      *         }
-                     *       ]
+                     *       ],
+                     *       "retriesToCome": 0,
+                     *       "retriesDropped": 0
                      *     }
                      */
                     "application/json": components["schemas"]["ResetOffsetsResult"];

@@ -1,6 +1,7 @@
 /** Where groups stand, on the wire: committing, looking, resetting. */
 import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
+import { retryTopicOf } from '../../src/broker/group';
 import type { ResetTarget } from '../../src/broker/positions';
 import { bulkAnswer, itemsOf } from '../bulk';
 import { nameOf } from '../names';
@@ -25,7 +26,7 @@ export function offsetHandlers({ broker }: { readonly broker: Broker }): Handler
     },
 
     getOffsets({ path, query }) {
-      const { group, queues } = broker.rooms.positions.offsets(nameOf(path.group), query.consumerId);
+      const { group, counts, queues } = broker.rooms.positions.offsets(nameOf(path.group), query.consumerId);
       const offsets = queues.map(({ queue, ...progress }) => ({
         ...placeOf(broker, queue),
         ...progress,
@@ -43,6 +44,9 @@ export function offsetHandlers({ broker }: { readonly broker: Broker }): Handler
           lag: total('lag'),
           ...(total('stranded') > 0 ? { stranded: total('stranded') } : {}),
           ...(leased ? { ready: total('ready'), inFlight: total('inFlight') } : {}),
+          retryTopic: retryTopicOf(group.name),
+          waitingRetry: counts.waiting,
+          deadLetters: counts.dead,
           offsets,
         },
       };
@@ -50,9 +54,15 @@ export function offsetHandlers({ broker }: { readonly broker: Broker }): Handler
 
     async resetOffsets({ path, body }) {
       const dryRun = body.dryRun ?? false;
-      const steps = await broker.rooms.positions.reset(nameOf(path.group), resetTarget(body), body.queues, dryRun);
+      const { steps, ...retries } = await broker.rooms.positions.reset(
+        nameOf(path.group),
+        resetTarget(body),
+        body.queues,
+        dryRun,
+        body.dropRetries,
+      );
       const results = steps.map(({ queue, ...step }) => ({ ...placeOf(broker, queue), ...step, maxOffset: queue.max }));
-      return { status: 200, body: { dryRun, results } };
+      return { status: 200, body: { dryRun, results, ...retries } };
     },
   };
 }

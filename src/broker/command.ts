@@ -185,7 +185,13 @@ export type Command =
       readonly backwards: boolean;
     }
   /** Positions move, whoever reads, and what was read before does not count any more. */
-  | { readonly kind: 'resetOffsets'; readonly group: number; readonly offsets: readonly QueueOffset[] }
+  | {
+      readonly kind: 'resetOffsets';
+      readonly group: number;
+      readonly offsets: readonly QueueOffset[];
+      /** The group's retries, those that wait and those that are not done in its own queue, do not come any more. */
+      readonly dropRetries?: boolean;
+    }
   | { readonly kind: 'assignQueues'; readonly group: number; readonly owners: readonly NewOwner[] }
   | {
       readonly kind: 'lease';

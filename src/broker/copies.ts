@@ -14,7 +14,8 @@ import { json, parseJson, type BrokerState, type GroupState } from './state';
 
 /** Where a copy is. */
 type State =
-  | { readonly is: 'WAITING'; readonly due: number }
+  /** `position`: where it was written; rows of earlier builds have none. */
+  | { readonly is: 'WAITING'; readonly due: number; readonly position?: number }
   /** In the group's own queue, since `due`. */
   | { readonly is: 'BACK'; readonly due: number; readonly queueOffset: number }
   | { readonly is: 'DEAD'; readonly time: number };

@@ -130,7 +130,7 @@ function moveAway(
     const due = time + item.delayMs;
     state.putTimer(due, position, record);
     state.count(group, { waiting: 1 });
-    noteCopy(state, group, record, { is: 'WAITING', due });
+    noteCopy(state, group, record, { is: 'WAITING', due, position });
     return { outcome: 'RETRY', attempt: item.attempt, due };
   }
   const offset = storeMessage(state, topic, record, position, time, touched);
@@ -153,11 +153,12 @@ export function applyFireTimers(
     const record = command.records[i]!;
     const topic = state.topics.get(messageTopic(record));
     const groupName = topic && groupOfRetryTopic(topic.record.name);
+    const group = state.groupsByName.get(groupName ?? '');
     if (topic && groupName === undefined) state.unschedule(topic, due, position, messageIdOf(record));
     else state.dropTimer(due, position);
     if (!topic?.queues[messageQueueId(record)]) return;
+    if (group && position < (group.counts.droppedBelow ?? 0)) return noteCopy(state, group, record, undefined);
     const queueOffset = storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
-    const group = state.groupsByName.get(groupName ?? '');
     if (!group) return;
     state.count(group, { waiting: -1 });
     noteCopy(state, group, record, { is: 'BACK', due, queueOffset });

@@ -2,9 +2,11 @@
  * Who reads a queue for a group, and how far he came: the decisions, made when applied. A commit counts while the queue's
  * owner epoch is what it was when the messages were read, however late it comes; a reset and a new owner raise it.
  */
+import { positionOf } from '../../storage/keys';
 import { GantryError } from '../base/errors';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { Committer, QueueOffset, ReadOffset } from './command';
+import { retryTopicOf } from './group';
 import { passLeases } from './leaseChanges';
 import { queueNumber, type BrokerState, type GroupState, type Listener } from './state';
 
@@ -52,7 +54,7 @@ export function commitAll(
     const refusal =
       ownerRefusal(group, at, by) ??
       (by ? undefined : leaseRefusal(group, at)) ??
-      offsetRefusal(state, positionOf(group, at), at, backwards);
+      offsetRefusal(state, committedOf(group, at), at, backwards);
     if (refusal) return { ...placeOf(at), error: refusal };
     moveTo(state, group, at);
     return placeOf(at);
@@ -61,14 +63,14 @@ export function commitAll(
 
 function moveTo(state: BrokerState, group: GroupState, at: QueueOffset): void {
   const leases = group.leases.get(queueNumber(at.topic, at.queueId));
-  const before = positionOf(group, at);
+  const before = committedOf(group, at);
   if (leases && before !== undefined && at.nextOffset >= before) return passLeases(state, group, leases, at.nextOffset);
   if (leases) state.dropLeases(group, queueNumber(at.topic, at.queueId));
   if (before !== at.nextOffset) state.putOffset(group, at.topic, at.queueId, at.nextOffset);
 }
 
 const placeOf = ({ topic, queueId, nextOffset }: QueueOffset): QueueOffset => ({ topic, queueId, nextOffset });
-const positionOf = (group: GroupState, at: QueueOffset): number | undefined =>
+const committedOf = (group: GroupState, at: QueueOffset): number | undefined =>
   group.offsets.get(queueNumber(at.topic, at.queueId));
 
 /** Why this consumer may not move the position of a queue, or undefined. Without a consumer it is an operator. */
@@ -157,7 +159,15 @@ export function resetOffsets(state: BrokerState, applied: Applied<CommandOf<'res
   }
   for (const at of command.offsets)
     if (state.topics.get(at.topic)?.queues[at.queueId]) resetOne(state, group, at, index);
+  if (command.dropRetries) dropRetries(state, group, index);
   return { ok: undefined };
+}
+
+/** What was written before this command is dropped when it is due; what it made visible already is passed over. */
+function dropRetries(state: BrokerState, group: GroupState, index: number): void {
+  state.dropWaiting(group, positionOf(index, 0));
+  for (const { topic, queueId, max } of state.topicsByName.get(retryTopicOf(group.record.name))?.queues ?? [])
+    resetOne(state, group, { topic, queueId, nextOffset: max }, index);
 }
 
 function resetOne(state: BrokerState, group: GroupState, at: QueueOffset, index: number): void {

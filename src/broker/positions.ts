@@ -9,7 +9,7 @@ import type { Lookup } from './lookup';
 import { ownerOf } from './poller';
 import type { OffsetResult } from './positionChanges';
 import type { Queue } from './queue';
-import { queueNumber, type GroupState } from './state';
+import { queueNumber, type GroupCounts, type GroupState } from './state';
 
 export interface QueueProgress {
   readonly queue: Queue;
@@ -26,6 +26,13 @@ export interface QueueProgress {
 }
 
 export type ResetTarget = 'EARLIEST' | 'LATEST' | { readonly timestamp: number } | { readonly offset: number };
+
+export interface Reset {
+  readonly steps: ResetStep[];
+  /** Failed messages that still come after it, whether they wait or lie in the group's own queue. */
+  readonly retriesToCome: number;
+  readonly retriesDropped: number;
+}
 
 export interface ResetStep {
   readonly queue: Queue;
@@ -83,9 +90,10 @@ export class Positions {
   }
 
   /** In a broadcasting group: of one consumer, or of all. */
-  offsets(name: string, consumerId?: string): { group: Group; queues: QueueProgress[] } {
+  offsets(name: string, consumerId?: string): { group: Group; counts: GroupCounts; queues: QueueProgress[] } {
     const group = this.#group(name);
-    if (group.record.mode === 'BROADCASTING') return { group: group.record, queues: this.#heard(group, consumerId) };
+    const { record, counts } = group;
+    if (record.mode === 'BROADCASTING') return { group: record, counts, queues: this.#heard(group, consumerId) };
     // Also of queues that nothing was received from yet: what lies there is ready like the rest.
     const leased = new Set(group.leases.size > 0 ? this.#readable(group) : []);
     const queues = this.#queuesOf(group).map((queue): QueueProgress => {
@@ -94,7 +102,7 @@ export class Positions {
       const leases = leased.has(queue) || group.leases.has(number) ? this.#desks.lag(group, queue) : {};
       return { ...this.#progress(queue, group.offsets.get(number), leases), ...(owner === undefined ? {} : { owner }) };
     });
-    return { group: group.record, queues };
+    return { group: record, counts, queues };
   }
 
   /** A queue beyond the topic's `readQueues` has no lag that anybody could work off: what lies there is stranded. */
@@ -203,24 +211,52 @@ export class Positions {
     return { topic: name, broker: this.#core.brokerName, queueId, nextOffset, error };
   }
 
-  /** Moves positions, whoever reads meanwhile: cursors and receipts given out before do not count any more. */
+  /**
+   * Moves positions, whoever reads meanwhile: cursors and receipts given out before do not count any more. `only`: these
+   * queues instead of all of the group's topics. `dropRetries`: the group's retries on this broker do not come any more;
+   * by default so when its own queue is named and goes to LATEST.
+   */
   async reset(
     name: string,
     target: ResetTarget,
     only: readonly { broker: string; queueId: number; topic?: string }[] | undefined,
     dryRun: boolean,
-  ): Promise<ResetStep[]> {
+    dropRetries?: boolean,
+  ): Promise<Reset> {
     const group = this.#group(name);
-    const queues = only ? only.map((at) => this.#only(group, at)) : this.#subscribed(group);
-    const targets = await Promise.all(queues.map((queue) => this.#resolve(queue, target)));
+    const retries = this.#retriesOf(group);
+    const named = only ? only.map((at) => this.#only(group, at)) : this.#subscribed(group);
+    const skipsRetries = target === 'LATEST' && named.some((queue) => retries.includes(queue));
+    const drops = dropRetries ?? skipsRetries;
+    const queues = drops ? [...named.filter((queue) => !retries.includes(queue)), ...retries] : named;
+    const targets = await Promise.all(
+      queues.map((queue) => this.#resolve(queue, drops && retries.includes(queue) ? 'LATEST' : target)),
+    );
     const steps = queues.flatMap((queue, i) => stepsOf(group, queue, targets[i]!));
-    if (dryRun) return steps;
+    const open = group.counts.waiting + retries.reduce((sum, queue) => sum + this.#open(group, queue), 0);
+    const moved = retries.reduce((sum, queue) => {
+      const at = queues.indexOf(queue);
+      return sum + (at < 0 ? this.#open(group, queue) : queue.max - targets[at]!);
+    }, group.counts.waiting);
+    const reset = drops
+      ? { steps, retriesToCome: 0, retriesDropped: open }
+      : { steps, retriesToCome: moved, retriesDropped: 0 };
+    if (dryRun) return reset;
     await this.#core.submit({
       kind: 'resetOffsets',
       group: group.record.no,
       offsets: queues.map(({ topic, queueId }, i) => ({ topic, queueId, nextOffset: targets[i]! })),
+      ...(drops ? { dropRetries: true } : {}),
     });
-    return steps;
+    return reset;
+  }
+
+  /** Messages of a queue that the group is not done with. */
+  #open(group: GroupState, queue: Queue): number {
+    const number = queueNumber(queue.topic, queue.queueId);
+    if (!group.leases.has(number)) return progress(queue, group.offsets.get(number)).lag;
+    const { ready, inFlight } = this.#desks.lag(group, queue);
+    return ready + inFlight;
   }
 
   #subscribed(group: GroupState): Queue[] {

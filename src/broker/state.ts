@@ -63,6 +63,16 @@ export interface Listener {
   readonly offsets: Map<number, number>;
 }
 
+/** Failed messages of a group. */
+export interface GroupCounts {
+  /** Those that wait for their retry. */
+  readonly waiting: number;
+  /** Dead letters. */
+  readonly dead: number;
+  /** Those that wait and were written below this position were dropped: they do not come when they are due. */
+  readonly droppedBelow?: number;
+}
+
 export interface GroupState {
   record: Group;
   /** The next offset to read, by `queueNumber`. */
@@ -73,8 +83,7 @@ export interface GroupState {
   /** By the hash of the attemptId in base64, oldest first. */
   readonly attempts: Map<string, Attempt>;
   readonly listeners: Map<string, Listener>;
-  /** Messages that wait for their retry, and dead letters. */
-  counts: { waiting: number; dead: number };
+  counts: GroupCounts;
   readonly traffic: { messagesOut: number; bytesOut: number };
 }
 
@@ -236,11 +245,11 @@ export class BrokerState {
     for (const number of [...group.leases.keys()]) this.dropLeases(group, number);
     for (const name of [...group.attempts.keys()]) this.dropAttempt(group, name);
     for (const consumer of [...group.listeners.keys()]) this.dropListener(group, consumer);
-    const { waiting, dead } = group.counts;
-    if (waiting > 0 || dead > 0) this.#dropCounts(group);
+    const { waiting, dead, droppedBelow } = group.counts;
+    this.#putCounts(group, { waiting: 0, dead: 0 });
     if (dead > 0) this.deletedGroups.set(no, index);
     const retries = this.topicsByName.get(retryTopicOf(group.record.name))?.record.no;
-    if (waiting > 0 && retries !== undefined) this.orphanedTimers.add(retries);
+    if ((waiting > 0 || droppedBelow !== undefined) && retries !== undefined) this.orphanedTimers.add(retries);
   }
 
   /** Everything that a group knows of a queue that does not exist any more. */
@@ -405,23 +414,33 @@ export class BrokerState {
 
   /** Changes how many messages wait or are dead. */
   count(group: GroupState, change: { waiting?: number; dead?: number }): void {
-    const { waiting, dead } = group.counts;
-    const stored = waiting > 0 || dead > 0;
-    group.counts = {
-      waiting: Math.max(0, waiting + (change.waiting ?? 0)),
-      dead: Math.max(0, dead + (change.dead ?? 0)),
-    };
-    if (group.counts.waiting === 0 && group.counts.dead === 0) {
-      if (stored) this.#dropCounts(group);
-      return;
-    }
-    if (!stored) this.counts.c++;
-    this.overlay.put(tableKeys.groupCounts(group.record.no), json(group.counts));
+    const { counts } = group;
+    this.#putCounts(group, {
+      ...counts,
+      waiting: Math.max(0, counts.waiting + (change.waiting ?? 0)),
+      dead: Math.max(0, counts.dead + (change.dead ?? 0)),
+    });
   }
 
-  #dropCounts(group: GroupState): void {
-    this.overlay.delete(tableKeys.groupCounts(group.record.no));
-    this.counts.c--;
+  /** What waits for its retry and was written below this position does not come any more. */
+  dropWaiting(group: GroupState, droppedBelow: number): void {
+    this.#putCounts(group, { ...group.counts, waiting: 0, droppedBelow });
+  }
+
+  /** Counts that are those of a new group have no row. */
+  #putCounts(group: GroupState, counts: GroupCounts): void {
+    const isStored = ({ waiting, dead, droppedBelow }: GroupCounts) =>
+      waiting > 0 || dead > 0 || droppedBelow !== undefined;
+    const was = isStored(group.counts);
+    group.counts = counts;
+    const key = tableKeys.groupCounts(group.record.no);
+    if (isStored(counts)) {
+      if (!was) this.counts.c++;
+      this.overlay.put(key, json(counts));
+    } else if (was) {
+      this.counts.c--;
+      this.overlay.delete(key);
+    }
   }
 
   putDeclaredTag(topic: TopicState, tag: DeclaredTag): void {

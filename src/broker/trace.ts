@@ -129,6 +129,7 @@ export class Traces {
   /** Undefined when nothing comes of it any more. */
   #copyStanding(group: GroupState, copy: Copy): Standing | undefined {
     const { attempt } = copy;
+    if (copy.is === 'WAITING' && (copy.position ?? Infinity) < (group.counts.droppedBelow ?? 0)) return undefined;
     if (copy.is === 'WAITING') return { status: 'WAITING_RETRY', attempt, dueTimestamp: copy.due };
     const queue = this.#core.state.topicsByName.get(retryTopicOf(group.record.name))?.queues[0];
     const there = copy.is === 'BACK' && queue ? this.#at(group, queue, copy.queueOffset, attempt) : undefined;

@@ -172,7 +172,7 @@ describe('a reset', () => {
       cursors.set(id, (await read(id)).cursor);
     }
     await t.commit('billing', 'a', cursors.get('a')!);
-    const steps = await t.rooms.positions.reset('billing', 'LATEST', undefined, false);
+    const { steps } = await t.rooms.positions.reset('billing', 'LATEST', undefined, false);
     expect(
       steps.map(({ queue, from, to: next, consumerId }) => [consumerId, queue.queueId, from, next]).sort(),
     ).toEqual([

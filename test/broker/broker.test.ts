@@ -548,6 +548,7 @@ const step = fc.oneof(
       do: fc.constant('reset' as const),
       group,
       target: fc.constantFrom('EARLIEST' as const, 'LATEST' as const),
+      dropRetries: fc.boolean(),
     }),
   },
   {
@@ -729,7 +730,7 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
       });
     }
     case 'reset':
-      return rooms.positions.reset(s.group, s.target, undefined, false);
+      return rooms.positions.reset(s.group, s.target, undefined, false, s.dropRetries);
     case 'trim': {
       const { journalHead } = t.state.marks;
       return rooms.retention.trim(journalHead + Math.floor((t.journal.end + 1 - journalHead) * s.part), 0, []);
@@ -873,7 +874,7 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'end', nth: 2, resolution: 'ROLLBACK' },
   { do: 'receive', group: 'lent', max: 2, attemptId: 't2', lost: true },
   { do: 'leave', group: 'billing', consumer: 'c1' },
-  { do: 'reset', group: 'billing', target: 'EARLIEST' },
+  { do: 'reset', group: 'billing', target: 'EARLIEST', dropRetries: true },
   { do: 'pass', ms: 1000 },
   { do: 'forget', consumer: 'c1' },
   { do: 'trim', part: 0.3 },

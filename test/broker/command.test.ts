@@ -74,7 +74,12 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     group: 5,
     owners: [{ topic: 2, queueId: 0, consumer: 'c-ü', leaseMs: 30_000 }],
   },
-  resetOffsets: { kind: 'resetOffsets', group: 5, offsets: [{ topic: 2, queueId: 0, nextOffset: 0 }] },
+  resetOffsets: {
+    kind: 'resetOffsets',
+    group: 5,
+    offsets: [{ topic: 2, queueId: 0, nextOffset: 0 }],
+    dropRetries: true,
+  },
   lease: {
     kind: 'lease',
     group: 5,

@@ -232,7 +232,7 @@ describe('a reset', () => {
     const steps = async (
       ...args: Parameters<typeof t.rooms.positions.reset> extends [string, ...infer R] ? R : never
     ) =>
-      (await t.rooms.positions.reset('billing', ...args)).map(({ queue, from, to: next }) => [
+      (await t.rooms.positions.reset('billing', ...args)).steps.map(({ queue, from, to: next }) => [
         queue.queueId,
         from,
         next,

@@ -239,6 +239,21 @@ describe('where a group stands', () => {
     expect(committed()).toEqual([1, 1]);
   });
 
+  test('counts failed messages of all brokers, and a reset drops them everywhere', async () => {
+    const { company, cursor, message } = await polled();
+    const messages = [message('broker-a'), message('broker-b')].map((one) => ({ ...one, delayMs: 60_000 }));
+    await company.call('sendBack', { path, headers: {}, body: { consumerId: 'c1', cursor, messages } });
+    const waiting = async () => (await company.call('getOffsets', { path, query: {} })).body['waitingRetry'];
+    expect(await waiting()).toBe(2);
+    const reset = async (body: object) => (await company.call('resetOffsets', { path, body })).body;
+    expect(await reset({ to: 'LATEST' })).toMatchObject({ retriesToCome: 2, retriesDropped: 0 });
+    const drop = { to: 'LATEST', dropRetries: true };
+    expect(await reset({ ...drop, dryRun: true })).toMatchObject({ retriesToCome: 0, retriesDropped: 2 });
+    expect(await waiting()).toBe(2);
+    expect(await reset(drop)).toMatchObject({ retriesToCome: 0, retriesDropped: 2 });
+    expect(await waiting()).toBe(0);
+  });
+
   test('is not moved at all by a request that is wrong for one broker', async () => {
     const { company, committed } = await polled();
     const queues = [
