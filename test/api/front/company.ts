@@ -105,7 +105,8 @@ export class Company extends Front {
       const records = [...brokers.values()].flatMap((t) => t.state.topicsByName.get(topic)?.record ?? []);
       const [record] = records;
       if (!record) return Promise.reject(new GantryError('TOPIC_NOT_FOUND', `no live broker has a topic ${topic}`));
-      return Promise.resolve({ topic, partitions: record.partitions });
+      const all = [...brokers.keys()].map((broker) => ({ broker }));
+      return Promise.resolve({ topic, partitions: record.partitions, brokers: all });
     };
     const routes = { of, brokers: () => Promise.resolve({ complete: true, brokers: live }) } as unknown as Routes;
     const fleet = new Fleet({ clock, routes });
