@@ -239,9 +239,6 @@ interface Delay {
   readonly messageGroup?: string | undefined;
 }
 
-/** Seconds of the years 2001 to 5138: as milliseconds they lie in the seventies, and the message would come at once. */
-const SECONDS = { from: 1e9, to: 1e11 };
-
 /** Milliseconds that it waits, if it says so. */
 const delayOf = ({ delayMs, delayLevel }: Delay): number | undefined =>
   delayLevel === undefined ? delayMs : DELAY_LEVELS_MS[delayLevel - 1];
@@ -252,8 +249,6 @@ function delayFault({ delayMs, deliverAt, delayLevel, messageGroup }: Delay): Fi
     value === undefined ? [] : name,
   );
   if (fields.length > 1) return { field: `/${fields[1]}`, detail: `stands beside ${fields[0]}: give one of them` };
-  if (deliverAt !== undefined && deliverAt >= SECONDS.from && deliverAt < SECONDS.to)
-    return { field: '/deliverAt', detail: 'is in milliseconds since 1970, and these seem to be seconds: × 1000' };
   if (messageGroup === undefined) return undefined;
   return { field: `/${fields[0]}`, detail: 'does not go with messageGroup: later messages would overtake this one' };
 }

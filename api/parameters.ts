@@ -1,6 +1,6 @@
 /**
  * Parameters of a path, a query or the headers, from text to values. Strict and ours: an integer is `-?[0-9]+` and
- * exact, a boolean is `true` or `false`, an array is a repeated parameter, a scalar stands once, an unknown name in a
+ * exact, a time may be a text (timeField.ts), a boolean is `true` or `false`, an array is a repeated parameter, a scalar stands once, an unknown name in a
  * query is refused. Then the schema has its say. Defaults are filled in.
  */
 import type { IncomingHttpHeaders } from 'node:http';
@@ -10,6 +10,7 @@ import type { Operation, Parameter } from './contract';
 import { DEFAULTED } from './operation';
 import type { Schema } from './schema';
 import { SchemaCheck } from './schemaCheck';
+import { isTime } from './timeField';
 
 type Place = Parameter['in'];
 export type Values = Record<string, unknown>;
@@ -65,6 +66,7 @@ const NAMES: Readonly<Record<Place, string>> = { path: 'Path parameter', query: 
 function coerce(text: string, schema: Schema): { value: unknown } | { detail: string } {
   switch (schema['type']) {
     case 'integer': {
+      if (isTime(schema) && !INTEGER.test(text)) return { value: text };
       const value = INTEGER.test(text) ? Number(text) : NaN;
       return Number.isSafeInteger(value) ? { value } : { detail: 'must be an integer' };
     }

@@ -2,6 +2,9 @@
  * A JSON schema as it stands in the contract, and what is done to it before it is compiled: local references are put
  * in place, `x-nullable` becomes a real null, and in tests answers are closed. The contract itself is never changed.
  */
+/** Marks an integer that is a time. */
+export const TIME = 'x-time';
+
 export type Schema = { readonly [keyword: string]: unknown };
 
 /** Anything in a YAML or JSON document that is an object. */
@@ -37,12 +40,16 @@ function lookUp(document: Node, reference: string): unknown {
   return found;
 }
 
-/** A copy of a resolved request schema in which `x-nullable: true` accepts null as well. */
+/**
+ * A copy of a resolved request schema in which `x-nullable: true` accepts null as well, and `x-time: true` alone judges
+ * what has it (timeField.ts).
+ */
 export function withNulls(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(withNulls);
   if (!isNode(schema)) return schema;
   const copy: Record<string, unknown> = {};
   for (const [key, part] of Object.entries(schema)) {
+    if (schema[TIME] === true && OF_INTEGERS.has(key)) continue;
     if (KEPT.has(key)) copy[key] = part;
     else copy[key] = key === 'properties' && isNode(part) ? mapValues(part, withNulls) : withNulls(part);
   }
@@ -67,6 +74,9 @@ export function closed(schema: unknown): unknown {
   if (isNode(copy['properties']) && copy['additionalProperties'] === undefined) copy['additionalProperties'] = false;
   return copy;
 }
+
+/** What the contract says of a time to those who send integers. */
+const OF_INTEGERS = new Set(['type', 'format', 'minimum', 'maximum']);
 
 /** Keywords whose values are data, not schemas. */
 const KEPT = new Set(['example', 'examples', 'default', 'enum', 'const', 'required']);

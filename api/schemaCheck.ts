@@ -1,11 +1,12 @@
 /**
  * A compiled request schema. The fast check stops at the first fault and is what every request pays for; only when it
- * fails is a second, explaining one compiled that names all faults with JSON pointers. Nothing is coerced; defaults of
- * the schema are filled in.
+ * fails is a second, explaining one compiled that names all faults with JSON pointers. Nothing is coerced but
+ * the text of a time (timeField.ts); defaults of the schema are filled in.
  */
 import Ajv2020, { type ErrorObject, type Options, type ValidateFunction } from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
 import { withNulls, type Schema } from './schema';
+import { addTimeKeyword } from './timeField';
 
 export interface Fault {
   /** JSON pointer below the checked value; '' is the value itself. */
@@ -20,7 +21,10 @@ const SHARED: Options = { strict: false, useDefaults: true, unicode: false, logg
 const fast = new Ajv2020(SHARED);
 const explaining = new Ajv2020({ ...SHARED, verbose: true, allErrors: true });
 const explainingFirst = new Ajv2020({ ...SHARED, verbose: true });
-for (const ajv of [fast, explaining, explainingFirst]) addFormats(ajv);
+for (const ajv of [fast, explaining, explainingFirst]) {
+  addFormats(ajv);
+  addTimeKeyword(ajv);
+}
 
 /** One schema, compiled when the process starts. */
 export class SchemaCheck {

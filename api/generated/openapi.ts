@@ -2138,7 +2138,7 @@ export interface components {
             delayMs?: number;
             /**
              * Format: int64
-             * @description When the message becomes visible, in milliseconds since 1970; what is past is now, but what looks like seconds is refused.
+             * @description When the message becomes visible, in milliseconds since 1970 or as RFC 3339 text; what is past is now, but what looks like seconds is refused.
              */
             deliverAt?: number;
             /**
@@ -2910,7 +2910,7 @@ export interface components {
             consumeFrom: "EARLIEST" | "LATEST" | "TIMESTAMP";
             /**
              * Format: int64
-             * @description With consumeFrom TIMESTAMP: begin at the first message stored then or later, in milliseconds since 1970.
+             * @description With consumeFrom TIMESTAMP: begin at the first message stored then or later, in milliseconds since 1970 or as RFC 3339 text.
              */
             consumeTimestamp?: number;
             /**
@@ -3048,7 +3048,7 @@ export interface components {
             consumeFrom: "EARLIEST" | "LATEST" | "TIMESTAMP";
             /**
              * Format: int64
-             * @description With consumeFrom TIMESTAMP: begin at the first message stored then or later, in milliseconds since 1970.
+             * @description With consumeFrom TIMESTAMP: begin at the first message stored then or later, in milliseconds since 1970 or as RFC 3339 text.
              */
             consumeTimestamp?: number;
             /**
@@ -3790,7 +3790,7 @@ export interface components {
             to: "EARLIEST" | "LATEST" | "TIMESTAMP" | "OFFSET";
             /**
              * Format: int64
-             * @description With TIMESTAMP: the time, in milliseconds since 1970.
+             * @description With TIMESTAMP: the time, in milliseconds since 1970 or as RFC 3339 text.
              */
             timestamp?: number;
             /**
@@ -5629,7 +5629,7 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description EARLIEST, LATEST, or milliseconds since 1970.
+                 * @description EARLIEST, LATEST, or a time in milliseconds since 1970 or as RFC 3339 text.
                  * @example EARLIEST
                  */
                 at: string;
@@ -5922,9 +5922,9 @@ export interface operations {
                 key?: string;
                 /** @description Their tag, such as `created`. */
                 tag?: string;
-                /** @description Only messages stored at this time or later, in milliseconds since 1970; else from the oldest that is kept. */
+                /** @description Only messages stored at this time or later, in milliseconds since 1970 or as RFC 3339 text; else from the oldest that is kept. */
                 from?: number;
-                /** @description Only messages stored at this time or earlier, in milliseconds since 1970; else up to now. */
+                /** @description Only messages stored at this time or earlier, in milliseconds since 1970 or as RFC 3339 text; else up to now. */
                 to?: number;
                 /** @description OLDEST_FIRST, or NEWEST_FIRST to see the latest messages; NEWEST_FIRST does not go with `key`. */
                 order?: "OLDEST_FIRST" | "NEWEST_FIRST";
@@ -6011,7 +6011,7 @@ export interface operations {
                 messageGroup?: string;
                 /** @description Milliseconds that a raw body waits; needs a DELAY or MIXED topic. */
                 delayMs?: number;
-                /** @description When a raw body becomes visible, in milliseconds since 1970; needs a DELAY or MIXED topic. */
+                /** @description When a raw body becomes visible, in milliseconds since 1970 or as RFC 3339 text; needs a DELAY or MIXED topic. */
                 deliverAt?: number;
                 /** @description RocketMQ’s delay level of a raw body, 1 (1 s) to 18 (2 h); needs a DELAY or MIXED topic. */
                 delayLevel?: number;

@@ -16,6 +16,7 @@ import type { HandlerTable, QueryOf } from '../operation';
 import { afterPartsOf, listCursor } from '../paging';
 import { placeOf } from '../places';
 import { queryFilter, readTag } from '../queryFilter';
+import { readTime } from '../timeField';
 
 export type MessageOperations =
   'sendMessages' | 'getMessage' | 'queryMessages' | 'getMessageTrace' | 'readQueue' | 'searchOffset';
@@ -85,7 +86,7 @@ export function messageHandlers({ broker }: { readonly broker: Broker }): Handle
     async searchOffset({ path, query }) {
       const topic = nameOf(path.topic);
       const { lookup } = broker.rooms;
-      const offset = await lookup.searchOffset(topic, path.broker, path.queueId, query.at);
+      const offset = await lookup.searchOffset(topic, path.broker, path.queueId, readPlace(query.at));
       const timestamp = await lookup.storeTimeAt(topic, path.broker, path.queueId, offset);
       return {
         status: 200,
@@ -124,6 +125,14 @@ function wantedOf({ key, tag, from, to }: QueryOf<'queryMessages'>): Wanted {
     'stands beside key: give one of them',
     'say either key (messages that have this key) or tag (messages that have this tag), or neither for all messages',
   );
+}
+
+/** EARLIEST, LATEST, or a time as its milliseconds. */
+function readPlace(at: string): string {
+  if (at === 'EARLIEST' || at === 'LATEST') return at;
+  const read = readTime(/^[0-9]+$/.test(at) ? Number(at) : at);
+  if ('time' in read) return String(read.time);
+  throw invalid('at', read.detail, `Query parameter at: ${read.detail}.`);
 }
 
 const invalid = (parameter: string, detail: string, message: string): GantryError =>

@@ -159,11 +159,15 @@ async function placeOf(native: Native, { topic, broker, queueId }: QueueAt): Pro
 const sorted = (places: readonly Place[]): Place[] =>
   [...places].sort((a, b) => (a.topic < b.topic ? -1 : a.topic > b.topic ? 1 : a.partition - b.partition));
 
+/** A time as searchOffset takes it: what may be mistaken for seconds is written out. */
+const textOf = (time: number): string => (time < NEVER_SECONDS ? new Date(time).toISOString() : String(time));
+const NEVER_SECONDS = 1e12;
+
 async function seekTargets(native: Native, call: KafkaCall): Promise<SeekTo[]> {
   const { offsets, timestamps } = positionsIn(await fieldsOf(call));
   const atTimes = timestamps.map(async ({ at, ...place }): Promise<SeekTo> => {
     const [queue] = await queuesOf(native, [place]);
-    const asked = { path: { ...queue! }, query: { at: String(at) } };
+    const asked = { path: { ...queue! }, query: { at: textOf(at) } };
     const answer = (await native.call('searchOffset', asked, call.signal)).orThrow();
     return { ...place, to: answer.json<{ offset: number }>().offset };
   });

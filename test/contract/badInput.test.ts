@@ -992,7 +992,7 @@ describe('messages for later', () => {
     ['half a millisecond', { delayMs: 0.5 }, 'delayMs'],
     ['a time before 1970', { deliverAt: -1 }, 'deliverAt'],
     ['seconds for milliseconds', { deliverAt: Math.floor(Date.now() / 1000) + 3600 }, 'deliverAt'],
-    ['a date', { deliverAt: '2026-12-24T18:00:00Z' }, 'deliverAt'],
+    ['a date without a time', { deliverAt: '2026-12-24' }, 'deliverAt'],
     ['a duration', { delayMs: '5m' }, 'delayMs'],
   ];
 
@@ -1367,11 +1367,36 @@ describe('topics, groups and brokers against each other', () => {
       await refused(search(tag), 'VALIDATION_FAILED', 'query tag');
     }
     for (const tag of ['a|b', 'a\nb']) {
-      await refused(read({ tag }), 'VALIDATION_FAILED');
-      await refused(search(tag), 'VALIDATION_FAILED');
+      await refused(read({ tag }), 'VALIDATION_FAILED', 'query tag');
+      await refused(search(tag), 'VALIDATION_FAILED', 'query tag');
     }
     await refused(read({ sql: 'TRUE', tag: 'created' }), 'VALIDATION_FAILED', 'query sql');
     await refused(read({ sql: ['TRUE', 'TRUE'] }), 'VALIDATION_FAILED', 'query sql');
+  });
+
+  test('seconds for milliseconds, and what is no time', async () => {
+    const queue = { topic: 'orders', broker: 'broker-a', queueId: 0 };
+    for (const time of [Math.floor(Date.now() / 1000), 1e9, '2026-02-30T00:00:00Z', '2026-01-15']) {
+      const search = (query: object) =>
+        broker.call('queryMessages', { path: { topic: 'orders' }, query: { tag: 'x', ...query } });
+      await refused(search({ from: time }), 'VALIDATION_FAILED', 'query from');
+      await refused(search({ to: time }), 'VALIDATION_FAILED', 'query to');
+      await refused(broker.call('searchOffset', { path: queue, query: { at: time } }), 'VALIDATION_FAILED', 'query at');
+      const reset = { to: 'TIMESTAMP', timestamp: time };
+      await refused(
+        broker.call('resetOffsets', { path: { group: 'billing' }, body: reset }),
+        'VALIDATION_FAILED',
+        '#/timestamp',
+      );
+      const start = { topic: 'orders', consumeFrom: 'TIMESTAMP', consumeTimestamp: time };
+      await refused(
+        broker.call('putGroup', { path: { group: 'odd' }, body: start }),
+        'VALIDATION_FAILED',
+        '#/consumeTimestamp',
+      );
+      const path = { group: 'odd', consumerId: 'c' };
+      await refused(broker.call('joinGroup', { path, body: start }), 'VALIDATION_FAILED', '#/consumeTimestamp');
+    }
   });
 
   test('a subscription that is not the group’s shows both', async () => {

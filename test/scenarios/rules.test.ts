@@ -442,6 +442,42 @@ describe('rule 10: Idempotency-Key', () => {
   });
 });
 
+test('rule 21: a time may be text as RFC 3339 writes it, wherever a request takes one', async () => {
+  const topic = await newTopic({ type: 'MIXED' });
+  const ago = (ms: number) => new Date(Date.now() - ms).toISOString();
+  const later = new Date(Math.ceil(Date.now() / 1000 + 3600) * 1000);
+  const sent = await send(topic, {
+    messages: [
+      { body: 'now', tag: 't' },
+      { body: 'later', deliverAt: later.toISOString() },
+    ],
+  });
+  expect(sent.body.results[1]).toMatchObject({ deliverTimestamp: later.getTime() });
+  const lines = { bytes: `{"body":"x","deliverAt":"${later.toISOString()}"}`, contentType: 'application/x-ndjson' };
+  const raw = {
+    bytes: 'x',
+    contentType: 'text/plain',
+    query: { deliverAt: later.toISOString().replace('.000Z', '+00:00') },
+  };
+  for (const parts of [lines, raw])
+    expect((await client.call('sendMessages', { path: { topic }, ...parts })).body.results[0]).toMatchObject({
+      deliverTimestamp: later.getTime(),
+    });
+  const found = async (query: object) =>
+    (await client.call('queryMessages', { path: { topic }, query: { tag: 't', ...query } })).body.messages.length;
+  expect([await found({ from: ago(60_000) }), await found({ to: ago(60_000) })]).toEqual([1, 0]);
+  const path = { topic, broker: 'broker-a', queueId: 0 };
+  const offset = async (at: string) => (await client.call('searchOffset', { path, query: { at } })).body.offset;
+  expect([await offset(ago(60_000)), await offset(later.toISOString())]).toEqual([0, 1]);
+  const group = `${topic}-readers`;
+  const settings = { topic, consumeFrom: 'TIMESTAMP', consumeTimestamp: '2026-01-15T12:00:00Z' };
+  const made = await client.call('putGroup', { path: { group }, body: settings });
+  expect(made.body.consumeTimestamp).toBe(Date.UTC(2026, 0, 15, 12));
+  const to = { to: 'TIMESTAMP', timestamp: later.toISOString() };
+  const reset = await client.call('resetOffsets', { path: { group }, body: to });
+  expect(reset.body.results[0]).toMatchObject({ from: 0, to: 1 });
+});
+
 describe('rule 19: a tag and a filter that names it', () => {
   test('meet in whatever form they were written', async () => {
     const topic = await newTopic();
