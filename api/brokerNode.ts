@@ -46,6 +46,7 @@ import { noteHandlers } from './handlers/notes';
 import { offsetHandlers } from './handlers/offsets';
 import { readinessHandlers } from './handlers/readiness';
 import { retryHandlers } from './handlers/retries';
+import { purgeHandlers } from './handlers/purge';
 import { scheduleHandlers } from './handlers/schedule';
 import { tagHandlers } from './handlers/tags';
 import { topicHandlers } from './handlers/topics';
@@ -277,6 +278,7 @@ export class BrokerNode implements Service {
       ...topicHandlers({ broker, defaultQueues: config.defaultQueues, registered, routes, fleet, spread }),
       ...tagHandlers({ broker, spread }),
       ...messageHandlers({ broker }),
+      ...purgeHandlers({ broker }),
       ...scheduleHandlers({ broker }),
       ...transactionHandlers({ broker, chance, fleet, spread }),
       ...groupHandlers({ broker, spread }),

@@ -6,6 +6,7 @@ import { consumptionFront } from './consumptionFront';
 import type { Front } from './front';
 import { GroupPlaces } from './groupPlaces';
 import { messageFront } from './messageFront';
+import { purgeFront } from './purgeFront';
 import { Rounds } from './rounds';
 import { sendFront } from './sendFront';
 import { Sending } from './sending';
@@ -24,6 +25,7 @@ export function wideHandlers(front: Front, { sendBackoff }: WideOptions): Handle
   const groups = new GroupPlaces(rounds);
   return {
     ...topicFront(rounds, groups),
+    ...purgeFront(rounds, groups),
     ...clusterFront(rounds),
     ...sendFront({ front, sending }),
     ...transactionFront({ rounds, sending }),

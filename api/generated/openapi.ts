@@ -327,6 +327,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/topics/{topic}/purges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete the messages of a topic
+         * @description Deletes messages at once, whether or not they were read: with `all: true` all of them, with `before` those stored earlier. With `dryRun` nothing changes and the answer tells how many would go. It cannot be undone. Groups go on behind the messages that are gone, and their next poll tells it in `moved`. Messages that wait for their time, prepared messages, retries and dead letters of groups stay. Offsets are not given again. Brokers that could not be reached are named in `unavailable` and keep their messages: call again.
+         */
+        post: operations["purgeTopic"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/topics/{topic}/scheduled": {
         parameters: {
             query?: never;
@@ -3781,6 +3807,60 @@ export interface components {
             /** @description Consumer that owns the queue now. */
             owner?: string;
         };
+        /** @description Which messages. Exactly one of before and `all: true`. */
+        PurgeRequest: {
+            /**
+             * Format: int64
+             * @description Messages stored earlier than this time go, in milliseconds since 1970.
+             */
+            before?: number;
+            /**
+             * @description All messages go.
+             * @default false
+             */
+            all: boolean;
+            /**
+             * @description Only tell what would happen.
+             * @default false
+             */
+            dryRun: boolean;
+        };
+        /** @description The messages that are gone, or would be. */
+        PurgeResult: {
+            /** @description Whether nothing was changed. */
+            dryRun: boolean;
+            /**
+             * Format: int64
+             * @description How many they are, over all queues.
+             */
+            messages: number;
+            /** @description One entry per queue of the brokers that answered. */
+            results: components["schemas"]["PurgedQueue"][];
+            /** @description Brokers whose messages are as before, as far as is known; call again. */
+            unavailable?: string[];
+        };
+        /** @description A queue, and the messages of it that are gone, or would be. */
+        PurgedQueue: {
+            /** @description Name of the topic. */
+            topic: string;
+            /** @description Name of the broker group that holds the queue. */
+            broker: string;
+            /**
+             * Format: int32
+             * @description Number of the queue on this broker, from 0.
+             */
+            queueId: number;
+            /**
+             * Format: int64
+             * @description Offset of the first of them.
+             */
+            from: number;
+            /**
+             * Format: int64
+             * @description One past the last of them, and the queue's first offset now.
+             */
+            to: number;
+        };
         /** @description Where the group is to stand. */
         ResetOffsetsRequest: {
             /**
@@ -6126,6 +6206,73 @@ export interface operations {
             414: components["responses"]["UriTooLong"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    purgeTopic: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PurgeRequest"];
+            };
+        };
+        responses: {
+            /** @description The messages that are gone, or would be. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "dryRun": true,
+                     *       "messages": 2,
+                     *       "results": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 0,
+                     *           "from": 0,
+                     *           "to": 2
+                     *         },
+                     *         {
+                     *           "topic": "orders",
+                     *           "broker": "broker-a",
+                     *           "queueId": 1,
+                     *           "from": 0,
+                     *           "to": 0
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PurgeResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];

@@ -37,6 +37,7 @@ import { Notes } from './notes';
 import { ParkingLot } from './parking';
 import { Poller } from './poller';
 import { Positions } from './positions';
+import { Purge } from './purge';
 import type { Queue } from './queue';
 import { QueueIndex } from './queueIndex';
 import { Rates, type Traffic } from './rates';
@@ -260,6 +261,7 @@ export class Rooms {
   readonly topics: Topics;
   readonly groups: Groups;
   readonly lookup: Lookup;
+  readonly purge: Purge;
   readonly positions: Positions;
   readonly retries: Retries;
   readonly leases: Leases;
@@ -325,6 +327,7 @@ export class Rooms {
     this.poller = new Poller(this.core);
     this.topics = new Topics(this.core);
     this.lookup = new Lookup(this.core, { journal, tables, gate });
+    this.purge = new Purge(this.core, { lookup: this.lookup });
     this.groups = new Groups(this.core, this.lookup, this.#desks);
     this.positions = new Positions(this.core, this.lookup, this.#desks);
     this.retries = new Retries(this.core, { answers, topics: this.topics, positions: this.positions });

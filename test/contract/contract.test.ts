@@ -320,6 +320,7 @@ describe('/v1 changes by addition only', () => {
       'pollMessages GET /v1/groups/{group}/consumers/{consumerId}/messages',
       'pollTransactionChecks GET /v1/producer-groups/{producerGroup}/transaction-checks',
       'prepareTransaction POST /v1/topics/{topic}/transactions',
+      'purgeTopic POST /v1/topics/{topic}/purges',
       'putGroup PUT /v1/groups/{group}',
       'putNote PUT /v1/peer/notes/{note}',
       'putProducerGroup PUT /v1/producer-groups/{producerGroup}',

@@ -115,6 +115,16 @@ test('messages are spread over the brokers, and each is found from everywhere', 
   expect(found.sort()).toEqual([...bodies].sort());
 });
 
+test('a topic is purged on all of its brokers', async () => {
+  const path = { topic: 'purged' };
+  await call('createTopic', { body: { name: 'purged', readQueues: 2, writeQueues: 2 } });
+  for (let i = 0; i < 8; i++) await call('sendMessages', { path, body: { body: `m${i}` } });
+  for (const { body } of await everywhere('purgeTopic', { path, body: { all: true, dryRun: true } }))
+    expect([body.messages, body.results.length]).toEqual([8, 4]);
+  expect((await call('purgeTopic', { path, body: { all: true } })).body.messages).toBe(8);
+  for (const { body } of await everywhere('queryMessages', { path })) expect(body.messages).toEqual([]);
+});
+
 test('a send with a key is stored once, wherever it is repeated', async () => {
   const send = () =>
     call('sendMessages', { path: orders, body: { body: 'once' }, headers: { 'Idempotency-Key': 'order-1' } });
