@@ -16,6 +16,7 @@ import { copiesOf } from './copies';
 import { checkReadable, groupNamed, type Core } from './core';
 import type { FilterSpec } from './filter';
 import { retryTopicOf, retryDelay } from './group';
+import { FilterPasses } from './filterPasses';
 import { checkSubscription } from './groups';
 import { ABSENT } from './leaseChanges';
 import type { Desk, LeaseDesks } from './leaseDesks';
@@ -102,11 +103,6 @@ interface Place {
   readonly lease: number;
 }
 
-/** Filtered messages a receive may pass before it records that it did. */
-const UNRECORDED = 1000;
-/** Bytes read for those that it may pass: each receive would read them again. */
-const UNRECORDED_BYTES = 256 * 1024;
-
 /** Stands for the answer to an attempt, when nobody got it. */
 const GIVEN_BACK = 0;
 
@@ -116,6 +112,7 @@ export class Leases {
   readonly #retries: Retries;
   readonly #tables: Tables;
   readonly #chooser: Chooser;
+  readonly #passes: FilterPasses;
   readonly #receipts: ReceiptCodec;
   /** Receives with an attemptId that are under way, by group and attempt. */
   readonly #attempts = new Map<string, Promise<unknown>>();
@@ -131,6 +128,7 @@ export class Leases {
     this.#retries = retries;
     this.#tables = tables;
     this.#chooser = new Chooser(core);
+    this.#passes = new FilterPasses(core.clock);
     this.#receipts = new ReceiptCodec(secret, core.brokerName);
   }
 
@@ -278,7 +276,7 @@ export class Leases {
         const served = await purpose.serve(choice);
         if (served !== undefined) return served;
       } else {
-        const cleared = await this.#pass(group, choice);
+        const { cleared, dueMs } = await this.#pass(group, choice, left <= 0);
         if (!alone) busy.push(...choice.busy);
         if (busy.length > 0 && over === undefined) continue;
         if (left <= 0 || over !== undefined) return purpose.nothing(emptyReason(round[0]!, over));
@@ -287,7 +285,7 @@ export class Leases {
         patient = seen >= options.min; // enough, but never in one hand
         if (patient) continue;
         if (seen > 0) this.#passOn(group); // too few for him, not for everybody
-        over = await this.#wait(group, { ms: left, looked, signal: options.signal() });
+        over = await this.#wait(group, { ms: Math.min(left, dueMs), looked, signal: options.signal() });
         if (over === 'GONE') return purpose.nothing(emptyReason(round[0]!, over));
       }
     }
@@ -443,16 +441,19 @@ export class Leases {
   }
 
   /**
-   * Nothing of what was chosen is taken. What the filter left out is recorded now and then, so that it counts as done.
-   * Answers whether something in the way of others was cleared away.
+   * Nothing of what was chosen is taken. What the filter refused is recorded as done, at once when this is the `last` look
+   * of a receive, else within `dueMs`. `cleared`: something in the way of others is gone.
    */
-  async #pass(group: GroupState, choice: Choice): Promise<boolean> {
+  async #pass(group: GroupState, choice: Choice, last: boolean): Promise<{ cleared: boolean; dueMs: number }> {
     const settled = choice.takes.some(({ held, dropped }) => held.length + dropped.length > 0);
-    const unrecorded = choice.filtered >= UNRECORDED || choice.readInVain >= UNRECORDED_BYTES;
-    const filtered = unrecorded || (choice.more && choice.filtered > 0);
-    if (choice.messages.length > 0 || !(settled || filtered)) choice.release();
-    else await this.#take(group, choice, 0);
-    return settled && choice.takes.some(({ dropped }) => dropped.length > 0);
+    const dueMs = choice.messages.length > 0 ? Infinity : this.#passes.dueMs(group, choice, last);
+    if (choice.messages.length > 0 || !(settled || dueMs <= 0)) {
+      choice.release();
+      return { cleared: false, dueMs };
+    }
+    this.#passes.record(group);
+    await this.#take(group, choice, 0);
+    return { cleared: choice.takes.some(({ dropped }) => dropped.length > 0), dueMs: Infinity };
   }
 
   /** Messages that were delivered as often as they may be and came back are dead letters. */
