@@ -1,10 +1,10 @@
 /**
  * A broker with its HTTP front, as one process runs it: opens the folder, listens at once (so that /livez and /readyz
- * answer while data is read), starts the core, registers. Stops in reverse: unready, unregistered, parked polls
- * answered, requests finished, what was written flushed, stores closed.
+ * answer while data is read), starts the core, registers. Stops in reverse: unready, unregistered, what is not begun
+ * refused, parked polls answered, requests finished, what was written flushed, stores closed.
  */
 import type { Chance } from '../src/base/chance';
-import { delay, type Clock } from '../src/base/clock';
+import type { Clock } from '../src/base/clock';
 import type { Service } from '../src/base/life';
 import type { Log } from '../src/base/log';
 import { createRegistry, requestTimes, type Registry } from '../src/base/metrics';
@@ -54,6 +54,7 @@ import { transactionHandlers } from './handlers/transactions';
 import { KafkaRest } from './kafka/mount';
 import { FrontNative, nobodysCall } from './kafka/native';
 import { BrokerNotes } from './kafka/brokerNotes';
+import { leave } from './leaving';
 import { MessageWriter } from './messageJson';
 import { registrationCheck } from './registrationCheck';
 import type { Handlers } from './operation';
@@ -121,7 +122,9 @@ export class BrokerNode implements Service {
     return this.#broker!;
   }
 
-  async start(): Promise<void> {
+  /** Opens the folder and builds all that serves, which takes a second or two of computing: nobody is let in before. */
+  async prepare(): Promise<void> {
+    if (this.#server) return;
     const { config, clock, log } = this.#options;
     this.#folder = await openFolder({
       path: config.data,
@@ -131,20 +134,26 @@ export class BrokerNode implements Service {
       onNotice: (text) => log.warn(text),
       ...(config.acceptDataLoss === undefined ? {} : { acceptDataLoss: config.acceptDataLoss }),
     });
-    this.#server = this.#newServer();
-    await this.#server.start();
-    const port = this.#server.address().port;
-    const address = config.advertise ?? advertisedAddress(config.host, port, this.#options);
-    this.#broker = this.#newBroker(this.#folder, address);
+    this.#broker = this.#newBroker(this.#folder);
     meterBroker(this.#registry, this.#broker);
     this.#registrar = this.#newRegistrar(this.#broker);
+    this.#server = this.#newServer();
     this.#server.serve(this.#newApp(this.#broker, this.#registrar, this.#server));
-    await this.#broker.start();
+  }
+
+  async start(): Promise<void> {
+    await this.prepare();
+    const { config } = this.#options;
+    const server = this.#server!;
+    const broker = this.#broker!;
+    await server.start();
+    broker.address = config.advertise ?? advertisedAddress(config.host, server.address().port, this.#options);
+    await broker.start();
     // Nobody is to be sent to what was deleted or changed while this broker was away.
     await this.#reconciler!.start();
     await this.#kafka?.start();
-    await this.#registrar.start();
-    await this.#registrar.acknowledged();
+    await this.registrar.start();
+    await this.registrar.acknowledged();
     // Who lives was asked before this broker was one of them.
     this.#fleet!.doubt();
   }
@@ -154,7 +163,7 @@ export class BrokerNode implements Service {
     return new HttpServer({ host: config.host, port: config.port, clock, log, maxConnections: config.maxConnections });
   }
 
-  #newBroker(folder: Folder, address: string): Broker {
+  #newBroker(folder: Folder): Broker {
     const { config, clock, chance, log, hostAddress, pid, onFatal } = this.#options;
     const webhooks: WebhookCaller = (this.#webhooks = new WebhookCaller({
       clock,
@@ -173,7 +182,10 @@ export class BrokerNode implements Service {
       options: {
         name: config.name,
         cluster: config.cluster,
-        messageIdTag: messageIdTag(address, hostAddress),
+        // The address is known once the server listens, before the broker starts.
+        get messageIdTag(): string {
+          return messageIdTag(broker.address, hostAddress);
+        },
         address: hostAddress,
         pid,
         syncEveryTurn: config.flush === 'sync',
@@ -188,7 +200,6 @@ export class BrokerNode implements Service {
         maxParkedPolls: config.maxParkedPolls,
       },
     });
-    broker.address = address;
     return broker;
   }
 
@@ -228,6 +239,7 @@ export class BrokerNode implements Service {
       contract,
       secret: config.clusterSecret,
       from: config.name,
+      onStopping: () => void fleet.doubt(),
     }));
     const peers = new DefinitionClient(fleet, clients);
     const definitions = () => broker.rooms.definitions;
@@ -316,10 +328,20 @@ export class BrokerNode implements Service {
     ];
   }
 
-  /** From now on /readyz says 503; the listeners close `drainMs` later, so that load balancers have looked away by then. */
-  async drain(drainMs: number): Promise<void> {
+  /**
+   * From now on /readyz says 503 and no NameServer lists the broker; it serves on for `drainMs`, or until `hurry` aborts,
+   * so that load balancers and fronts have looked away when it stops.
+   */
+  async drain(drainMs: number, hurry?: AbortSignal): Promise<void> {
     this.#draining = true;
-    await delay(this.#options.clock, drainMs);
+    await leave({
+      clock: this.#options.clock,
+      server: this.#server,
+      drainMs,
+      hurry,
+      unregister: async () => this.#registrar?.stop(),
+      wakeAll: () => this.#broker?.lot.close(),
+    });
   }
 
   stop(): Promise<void> {

@@ -3,7 +3,7 @@
  * number of them may stand side by side, and come and go.
  */
 import type { Chance } from '../src/base/chance';
-import { delay, type Clock } from '../src/base/clock';
+import type { Clock } from '../src/base/clock';
 import type { Service } from '../src/base/life';
 import type { Log } from '../src/base/log';
 import { createRegistry, requestTimes } from '../src/base/metrics';
@@ -21,6 +21,7 @@ import { wideHandlers } from './front/wide';
 import { metaHandlers } from './handlers/cluster';
 import { healthHandlers, type HealthCheck } from './handlers/health';
 import { KafkaRest } from './kafka/mount';
+import { leave } from './leaving';
 import { FrontNative, nobodysCall } from './kafka/native';
 import { BrokerNotes } from './kafka/brokerNotes';
 import { HttpServer } from './server';
@@ -62,7 +63,13 @@ export class GatewayNode implements Service {
     this.#options = options;
     this.#routes = new Routes({ clock, nameservers });
     this.#fleet = new Fleet({ clock, routes: this.#routes, freshMs: config.routeRefreshMs });
-    this.#clients = new BrokerClients({ clock, contract, secret: config.clusterSecret, from: 'gateway' });
+    this.#clients = new BrokerClients({
+      clock,
+      contract,
+      secret: config.clusterSecret,
+      from: 'gateway',
+      onStopping: () => void this.#fleet.doubt(),
+    });
     this.#server = new HttpServer({
       host: config.host,
       port: config.port,
@@ -90,9 +97,9 @@ export class GatewayNode implements Service {
   }
 
   /** As a broker's: unready first, closed later. */
-  async drain(drainMs: number): Promise<void> {
+  async drain(drainMs: number, hurry?: AbortSignal): Promise<void> {
     this.#draining = true;
-    await delay(this.#options.clock, drainMs);
+    await leave({ clock: this.#options.clock, server: this.#server, drainMs, hurry });
   }
 
   stop(): Promise<void> {

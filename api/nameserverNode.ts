@@ -1,6 +1,6 @@
 /** A NameServer with its HTTP front. */
 import type { Chance } from '../src/base/chance';
-import { delay, type Clock } from '../src/base/clock';
+import type { Clock } from '../src/base/clock';
 import type { Service } from '../src/base/life';
 import type { Log } from '../src/base/log';
 import { createRegistry, requestTimes } from '../src/base/metrics';
@@ -10,6 +10,7 @@ import type { Contract } from './contract';
 import { metaHandlers } from './handlers/cluster';
 import { healthHandlers } from './handlers/health';
 import { nameserverHandlers } from './handlers/nameserver';
+import { leave } from './leaving';
 import { HttpServer } from './server';
 
 export const NAMESERVER_TAGS = ['Meta', 'NameServer', 'Health'] as const;
@@ -92,9 +93,9 @@ export class NameserverNode implements Service {
   }
 
   /** As a broker's: unready first, closed later. */
-  async drain(drainMs: number): Promise<void> {
+  async drain(drainMs: number, hurry?: AbortSignal): Promise<void> {
     this.#draining = true;
-    await delay(this.#options.clock, drainMs);
+    await leave({ clock: this.#options.clock, server: this.#server, drainMs, hurry });
   }
 
   stop(): Promise<void> {

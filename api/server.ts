@@ -23,6 +23,7 @@ import { joinHostPort } from '../src/config/kinds';
 import { rawProblem, writeProblem } from './answer';
 import { RequestIds } from './arrival';
 import { ListenError } from './listenError';
+import { pathOf } from './operation';
 
 export interface HttpServerOptions {
   readonly host: string;
@@ -61,6 +62,9 @@ const DEFAULTS: ServerLimits = {
   headerBytes: LIMITS.headerBytes,
 };
 
+/** Says in an answer that the process is about to stop: a front then asks the NameServers where else to go. */
+export const STOPPING_HEADER = 'Gantry-Stopping';
+
 const DRAIN_MS = 5_000;
 /** Milliseconds between two sweeps for connections that became idle while stopping. */
 const SWEEP_MS = 25;
@@ -72,6 +76,10 @@ export class HttpServer implements Service {
   readonly #requestIds: RequestIds;
   readonly #constructors = expressConstructors();
   #app: Express | undefined;
+  /** The process is about to stop: no connection is kept, and callers are told. */
+  #leaving = false;
+  /** Requests are not begun any more. */
+  #refusing = false;
   readonly #sockets = new Set<Socket>();
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -108,6 +116,19 @@ export class HttpServer implements Service {
 
   start(): Promise<void> {
     return (this.#starting ??= this.#stopping ? Promise.resolve() : this.#listen());
+  }
+
+  /** From now on every answer ends its connection, and tells by STOPPING_HEADER that the process is about to stop. */
+  leave(): void {
+    this.#leaving = true;
+  }
+
+  /**
+   * From now on every new request is refused as not begun (503), except for those about health. It comes before `stop`:
+   * a caller whose connection is closed under a request cannot know whether the request was begun.
+   */
+  refuse(): void {
+    this.#leaving = this.#refusing = true;
   }
 
   /** Idle connections end at once, busy ones with their answer, what is left after drainMs is cut. */
@@ -166,10 +187,12 @@ export class HttpServer implements Service {
       res.destroy();
     };
     return (req, res) => {
-      if (this.#stopping) res.setHeader('Connection', 'close');
+      if (this.#leaving || this.#stopping) res.setHeader('Connection', 'close').setHeader(STOPPING_HEADER, 'true');
       const target = req.url!;
       if (target.charCodeAt(0) !== SLASH) req.url = originForm(target);
-      if (this.#app) this.#app(req as never, res as never, unanswered(res));
+      if (this.#refusing && !HEALTH_PATHS.has(pathOf(req.url!)))
+        writeProblem({ req, res, requestId: this.#requestIds.of(req) }, stopping(), clock);
+      else if (this.#app) this.#app(req as never, res as never, unanswered(res));
       else writeProblem({ req, res, requestId: this.#requestIds.of(req) }, notYet(), clock);
     };
   }
@@ -208,6 +231,12 @@ function originForm(target: string): string {
   return rest.startsWith('?') ? `/${rest}` : rest;
 }
 
+const HEALTH_PATHS = new Set(['/livez', '/readyz', '/metrics']);
+
+const stopping = (): GantryError =>
+  new GantryError('SERVICE_NOT_AVAILABLE', 'This process is stopping; nothing was done: ask another one.', {
+    retryAfterMs: 1000,
+  });
 const notYet = (): GantryError =>
   new GantryError('STARTING', 'This process is still starting.', { retryAfterMs: 1000 });
 const expectation = (): GantryError => new GantryError('MALFORMED_REQUEST', 'Expect can only be 100-continue.');

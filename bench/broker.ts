@@ -18,6 +18,7 @@ export class Broker extends Served {
     const [port, nameserverPort] = await freePorts(2);
     const args = [
       ...['standalone', '--data', folder, '--port', String(port), '--nameserver-port', String(nameserverPort)],
+      ...['--drain-ms', '0'],
       ...options,
     ];
     const broker = new Broker(port!, folder, args);

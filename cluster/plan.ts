@@ -53,6 +53,7 @@ function nameserver(name: string, port: number): PlannedPart {
 }
 
 function part(name: string, port: number, role: string, options: readonly string[]): PlannedPart {
-  const args = [role, '--host', HOST, '--port', String(port), ...options];
+  // The parts stop one after the other, and nobody else looks at them.
+  const args = [role, '--host', HOST, '--port', String(port), '--drain-ms', '0', ...options];
   return { name, port, args, againArgs: args };
 }

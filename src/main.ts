@@ -47,7 +47,7 @@ const FOLDER_FAULTS = [DataLostError, DamagedError, FolderFormatError, FolderInU
 const EXIT = { refused: 64, folder: 69, fatal: 70, address: 71 } as const;
 
 interface Node {
-  drain(ms: number): Promise<void>;
+  drain(ms: number, hurry: AbortSignal): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -144,9 +144,8 @@ async function runStandalone(shared: Shared, config: StandaloneConfig, nodes: No
     portOption: '--nameserver-port',
   });
   nodes.push(nameserver);
-  await nameserver.start();
-  const peer = new LocalNameserver(urlOf(config.host, nameserver.port), nameserver.nameserver);
-  await runBroker(shared, config, [peer], nodes);
+  const peer = new LocalNameserver(() => urlOf(config.host, nameserver.port), nameserver.nameserver);
+  await runBroker(shared, config, [peer], nodes, () => nameserver.start());
   nameserver.nameserver.started();
 }
 
@@ -155,6 +154,7 @@ async function runBroker(
   config: BrokerOptions & { role: string },
   nameservers: NameserverPeer[],
   nodes: Node[],
+  beforeListening: () => Promise<void> = async () => undefined,
 ): Promise<void> {
   const node = new BrokerNode({
     ...shared,
@@ -166,6 +166,8 @@ async function runBroker(
   });
   // Stopped before the NameServer: it unregisters there.
   nodes.unshift(node);
+  await node.prepare();
+  await beforeListening();
   await node.start();
   say([
     `Gantry ${VERSION}, ${config.role} ${config.name} in ${config.cluster}`,
@@ -190,22 +192,29 @@ function say(lines: readonly string[]): void {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** SIGTERM drains first, as an orchestrator expects; Ctrl-C stops at once; a second signal does not wait for anything. */
+/** SIGTERM and Ctrl-C drain first; a second signal ends the draining, a third the process. Other signals end nothing. */
 function stopOnSignals(nodes: readonly Node[], drainMs: number, log: Log): void {
-  let stopping = false;
+  const hurry = new AbortController();
+  let signals = 0;
   const onSignal = (signal: NodeJS.Signals) => {
-    if (stopping) process.exit(EXIT.fatal);
-    stopping = true;
-    log.info({ signal }, 'stopping');
-    void stopAll(nodes, signal === 'SIGTERM' ? drainMs : 0, log);
+    signals++;
+    if (signals === 1) log.info({ signal, drainMs }, 'stopping');
+    if (signals === 1) void stopAll(nodes, drainMs, hurry.signal, log);
+    else if (signals === 2) hurry.abort();
+    else process.exit(EXIT.fatal);
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+  // A terminal that closes and a tool that asks daemons to read their configuration again must not end a broker.
+  for (const ignored of ['SIGHUP', 'SIGUSR2'] as const)
+    process.on(ignored, () =>
+      log.info({ signal: ignored }, 'signal ignored: the configuration is read at the start only'),
+    );
 }
 
-async function stopAll(nodes: readonly Node[], drainMs: number, log: Log): Promise<void> {
+async function stopAll(nodes: readonly Node[], drainMs: number, hurry: AbortSignal, log: Log): Promise<void> {
   try {
-    if (drainMs > 0) await Promise.all(nodes.map((node) => node.drain(drainMs)));
+    await Promise.all(nodes.map((node) => node.drain(drainMs, hurry)));
     for (const node of nodes) await node.stop();
     log.info('stopped');
     process.exit(0);

@@ -12,6 +12,7 @@ import { PeerAnswer, type PeerRequest } from '../front/peer';
 import { RECEIVE_DEFAULTS } from '../handlers/leases';
 import { pathNameOf } from '../names';
 import { HOP_HEADER, type OperationId } from '../operation';
+import { STOPPING_HEADER } from '../server';
 import { newConnections, wasNeverSent } from './connections';
 import { unanswered } from './unanswered';
 
@@ -24,6 +25,8 @@ export interface BrokerClientOptions {
   readonly secret: string | undefined;
   /** Name of the caller, for the log of the called. */
   readonly from: string;
+  /** Told when an answer says that its broker is about to stop. */
+  readonly onStopping?: () => void;
 }
 
 export interface CallOptions {
@@ -85,6 +88,7 @@ export class BrokerClients {
       ...(body === undefined ? {} : { body }),
     });
     const text = await answer.body.text();
+    if (answer.headers[STOPPING_HEADER.toLowerCase()] !== undefined) this.#options.onStopping?.();
     return new PeerAnswer(answer.statusCode, given(answer.headers), text);
   }
 }

@@ -4,12 +4,17 @@ import type { ClusterView, Registration, RegistrationAnswer, RoutePage, TopicRou
 import type { NameserverPeer } from './nameserverPeer';
 
 export class LocalNameserver implements NameserverPeer {
-  readonly address: string;
+  readonly #address: () => string;
   readonly #nameserver: Nameserver;
 
-  constructor(address: string, nameserver: Nameserver) {
-    this.address = address;
+  /** `address`: asked for when it is needed, since the port may be known only later. */
+  constructor(address: () => string, nameserver: Nameserver) {
+    this.#address = address;
     this.#nameserver = nameserver;
+  }
+
+  get address(): string {
+    return this.#address();
   }
 
   async register(

@@ -83,7 +83,7 @@ export class NameserverLink {
   #waiters: Waiter[] = [];
   /** Exchanges in a row that got no answer, or a refusal. */
   #failures = 0;
-  #status: NameserverStatus;
+  #status: Omit<NameserverStatus, 'address'> = { reachable: false };
   #registeredEver = false;
   #conflict: { readonly words: string; readonly until: number } | undefined;
   #lastAddress: string | undefined;
@@ -96,11 +96,10 @@ export class NameserverLink {
 
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#status = { address: options.peer.address, reachable: false };
   }
 
   get status(): NameserverStatus {
-    return this.#status;
+    return { address: this.#options.peer.address, ...this.#status };
   }
 
   /** True once this NameServer has acknowledged anything. */
@@ -221,7 +220,6 @@ export class NameserverLink {
     this.#conflict = undefined;
     this.#acknowledged = registration.dataVersion;
     this.#status = {
-      address: peer.address,
       reachable: true,
       lastRegistrationTimestamp: clock.now(),
       ...(refusedClaim !== undefined && { refusedClaim }),
@@ -257,10 +255,9 @@ export class NameserverLink {
   }
 
   #setFailed(lastError: string, reachable: boolean): void {
-    const { address, lastRegistrationTimestamp } = this.#status;
+    const { lastRegistrationTimestamp } = this.#status;
     this.#failures++;
     this.#status = {
-      address,
       reachable,
       ...(lastRegistrationTimestamp !== undefined && { lastRegistrationTimestamp }),
       lastError,

@@ -323,8 +323,8 @@ export const OPTIONS = {
     roles: ROLES,
     kind: kinds.milliseconds(0, 10 * 60_000),
     default: 5000,
-    help: 'Time from SIGTERM or SIGINT, when /readyz turns 503, until the ports close.',
-    reason: 'Load balancers need that long to look away.',
+    help: 'Time from SIGTERM or SIGINT, when /readyz turns 503 and NameServers drop the broker, until new requests are refused; a second signal ends it.',
+    reason: 'Load balancers and fronts need that long to look away.',
   }),
   logLevel: option({
     group: 'Process',

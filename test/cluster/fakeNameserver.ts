@@ -20,13 +20,13 @@ export class FakeNameserver implements NameserverPeer {
     this.address = address;
     this.#clock = clock;
     this.nameserver = new Nameserver({ clock, log: silentLog });
-    this.#peer = new LocalNameserver(address, this.nameserver);
+    this.#peer = new LocalNameserver(() => address, this.nameserver);
   }
 
   /** A new process at the same address, which knows nothing. */
   restart(): void {
     this.nameserver = new Nameserver({ clock: this.#clock, log: silentLog });
-    this.#peer = new LocalNameserver(this.address, this.nameserver);
+    this.#peer = new LocalNameserver(() => this.address, this.nameserver);
   }
 
   get modes(): readonly string[] {

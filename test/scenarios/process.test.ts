@@ -147,17 +147,51 @@ describe('stopping', () => {
     await expect(client.call('livez')).rejects.toThrow('ECONNREFUSED');
   });
 
-  test('Ctrl-C does not drain', async () => {
-    const { program } = await started('--drain-ms', '600000');
-    expect(await program.stop('SIGINT')).toEqual({ code: 0, signal: null });
+  test.each([
+    ['SIGTERM', 'SIGINT'],
+    ['SIGINT', 'SIGINT'],
+    ['SIGINT', 'SIGTERM'],
+  ] as const)('%s drains, and %s after it ends the draining, not the stop', async (first, second) => {
+    const { program, client } = await started('--drain-ms', '600000');
+    program.kill(first);
+    await eventually(async () => (await client.call('readyz')).status === 503);
+    const sent = await client.call('sendMessages', { path: { topic: 'orders' }, body: { body: 'meanwhile' } });
+    expect(sent.status).toBe(200);
+    program.kill(second);
+    expect(await program.exited).toEqual({ code: 0, signal: null });
+    expect(program.stderr).toContain('"msg":"stopped"');
   });
 
-  test('a second signal does not wait for the first', async () => {
-    const { program, client } = await started('--drain-ms', '600000');
-    program.kill('SIGTERM');
+  test('a third signal waits for nothing', async () => {
+    const { program, client, url } = await started('--drain-ms', '600000');
+    await sendHalf(url);
+    program.kill('SIGINT');
     await eventually(async () => (await client.call('readyz')).status === 503);
     program.kill('SIGINT');
+    // It waits for the request that has begun.
+    await eventually(() =>
+      client.call('livez').then(
+        () => false,
+        () => true,
+      ),
+    );
+    program.kill('SIGINT');
     expect((await program.exited).code).toBe(70);
+  });
+
+  test('SIGHUP and SIGUSR2 end nothing, in any role', async () => {
+    const { program, url } = await started();
+    const nameserver = await stage.start('nameserver', '--port', '0');
+    const gateway = await stage.start('gateway', '--port', '0', '--nameservers', await nameserver.url());
+    for (const one of [program, nameserver, gateway])
+      for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
+        one.kill(signal);
+        await eventually(async () => one.stderr.includes(`"signal":"${signal}"`));
+        expect((await stage.client(await one.url()).call('livez')).status).toBe(200);
+      }
+    expect((await stage.client(url).call('readyz')).status).toBe(200);
+    for (const one of [program, gateway, nameserver])
+      expect(await one.stop('SIGINT')).toEqual({ code: 0, signal: null });
   });
 });
 

@@ -996,7 +996,8 @@ describe('rule 20 and the root of every port', () => {
     const other = http(fresh.url, contract);
     fresh.closeFirst(() => other.close());
     try {
-      await fresh.brokerNode.drain(0);
+      const hurry = new AbortController();
+      const drained = fresh.brokerNode.drain(600_000, hurry.signal);
       const reply = await other.call('readyz');
       expect([reply.status, reply.headers['retry-after']]).toEqual([503, '1']);
       expect(reply.body).toMatchObject({
@@ -1004,8 +1005,19 @@ describe('rule 20 and the root of every port', () => {
         checks: expect.arrayContaining([expect.objectContaining({ name: 'draining', ok: false })]),
       });
       expect((await other.call('livez')).status).toBe(200);
-      // Draining means: send elsewhere. What comes is still served.
-      expect((await other.call('listTopics')).status).toBe(200);
+      // Draining means: send elsewhere. What comes is still served, and told to come no more.
+      const served = await other.call('listTopics');
+      expect([served.status, served.headers['connection'], served.headers['gantry-stopping']]).toEqual([
+        ...[200, 'close', 'true'],
+      ]);
+      expect(fresh.nameserver.nameserver.clusterView().clusters).toEqual([]);
+      hurry.abort();
+      await drained;
+      const refused = await other.call('createTopic', { body: { name: 'too-late' } });
+      expect([refused.status, refused.problem.code, refused.problem.retryable]).toEqual([
+        ...[503, 'SERVICE_NOT_AVAILABLE', true],
+      ]);
+      expect((await other.call('livez')).status).toBe(200);
     } finally {
       await fresh.stop();
     }

@@ -98,7 +98,7 @@ export class Standalone {
     this.brokerNode = new BrokerNode({
       ...shared,
       config,
-      nameservers: [new LocalNameserver('http://in-process', this.nameserver.nameserver)],
+      nameservers: [new LocalNameserver(() => 'http://in-process', this.nameserver.nameserver)],
       hostAddress: '127.0.0.1',
       pid: process.pid,
       onFatal: (error) => void this.errors.push(`fatal: ${(error as Error).stack}`),
