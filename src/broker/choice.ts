@@ -260,8 +260,25 @@ export class Chooser {
   /** What was never looked at, as far as it is wanted and the bounds go. */
   async #new(draft: Draft, want: Wanted, choice: Choice, groups: Set<number>): Promise<void> {
     const { max } = draft.desk.queue;
-    const lookedAhead = await this.#lookAt(draft, want, choice, groups, Math.min(max, draft.next + LIMITS.pollEntries));
+    const end = Math.min(max, draft.next + LIMITS.pollEntries);
+    const lookedAhead = await this.#lookAt(draft, want, choice, groups, end);
+    if (!lookedAhead) this.#passRefused(draft, end);
     if (draft.next < max && !lookedAhead) choice.more = true;
+  }
+
+  /**
+   * What the filter refuses right behind the last message taken is passed with it, as far as the index stands in memory:
+   * who receives just what is there leaves no lag.
+   */
+  #passRefused(draft: Draft, end: number): void {
+    const { desk, filter } = draft;
+    if (!filter || filter.byRecord) return;
+    while (draft.next < end) {
+      const segment = this.#core.index.inMemory(desk.queue, draft.next);
+      if (!segment) return;
+      for (const stop = Math.min(segment.end, end); draft.next < stop; draft.next++)
+        if (filter.mayMatch(segment.tagHash(draft.next))) return;
+    }
   }
 
   /** Answers whether the bound on what may be held back ended it. */

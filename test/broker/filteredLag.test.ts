@@ -41,6 +41,16 @@ async function work(t: Bench, max: number): Promise<number> {
   }
 }
 
+test('a receive of just what is there passes the refused messages behind it', async () => {
+  const t = await shop({ type: 'TAG', expression: 'wanted' });
+  await t.send('orders', wanted('a'), ...refused(3), wanted('b'), ...refused(2));
+  for (const left of [3, 0]) {
+    const [message] = (await t.receive('billing', { max: 1 })).messages;
+    await t.rooms.leases.acknowledge('billing', [message!.receiptHandle]);
+    expect(lag(t)).toBe(left);
+  }
+});
+
 describe.each(FILTERS)('a filter by %s', (_, filter) => {
   test.each([1, 32])('messages at the end that are refused leave no lag (max %i)', async (max) => {
     const t = await shop(filter);
