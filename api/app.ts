@@ -13,6 +13,7 @@ import { RequestIds } from './arrival';
 import type { Contract, Operation } from './contract';
 import { addDocs } from './docs';
 import type { KafkaFace } from './kafka/face';
+import { HostPolicy, type HostNames } from './hostPolicy';
 import { pathOf, type Handlers } from './operation';
 import { OriginPolicy } from './origin';
 import { arrive, BoundOperation, open, refuse, type Rim } from './rim';
@@ -28,6 +29,8 @@ export interface AppOptions {
   readonly log: Log;
   /** Origins whose pages may call: `https://console.example`. */
   readonly corsOrigins?: readonly string[];
+  /** What this process is called; see HostPolicy. Without it, it is a loopback address alone. */
+  readonly names?: HostNames;
   /** What callers of guarded operations must know; without it everybody may call them. */
   readonly clusterSecret?: string | undefined;
   /** While it says no, everything but health and version is 503 STARTING. A draining process is still ready. */
@@ -61,6 +64,7 @@ export function createApp(options: AppOptions): Express {
     clock: options.clock,
     log: options.log,
     requestIds: new RequestIds(options.chance),
+    hosts: new HostPolicy(options.names ?? { host: '127.0.0.1', allowedHosts: [] }),
     origins: new OriginPolicy(options.corsOrigins ?? []),
     ready: options.ready ?? (() => true),
     clusterSecret: options.clusterSecret,

@@ -265,6 +265,7 @@ export class BrokerNode implements Service {
       chance,
       log,
       corsOrigins: config.corsOrigins,
+      names: config,
       ready: () => broker.ready && registrar.refused === undefined,
       onFinish: requestTimes(this.#registry),
     });

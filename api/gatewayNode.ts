@@ -148,6 +148,7 @@ export class GatewayNode implements Service {
       chance,
       log,
       corsOrigins: config.corsOrigins,
+      names: config,
       ready: () => true,
       onFinish: requestTimes(registry),
     });

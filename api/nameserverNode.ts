@@ -29,6 +29,9 @@ export interface NameserverNodeOptions {
   readonly startingMs: number;
   readonly maxConnections: number;
   readonly corsOrigins: readonly string[];
+  readonly allowedHosts: readonly string[];
+  /** `host:port` that others are told of this process. */
+  readonly advertise?: string | undefined;
   readonly clusterSecret: string | undefined;
 }
 
@@ -77,6 +80,7 @@ export class NameserverNode implements Service {
         chance,
         log,
         corsOrigins,
+        names: options,
         ready: () => true,
         onFinish: requestTimes(registry),
       }),

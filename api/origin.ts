@@ -39,6 +39,11 @@ export class OriginPolicy {
     return undefined;
   }
 
+  /** Whether the page that calls is of an origin that is configured by its name: `*` names none. */
+  names({ headers: { origin } }: IncomingMessage): boolean {
+    return origin !== undefined && this.#origins.has(origin);
+  }
+
   /** What a preflight by a configured origin is answered beside `Allow`. */
   preflight(methods: string): Headers {
     return {

@@ -13,6 +13,7 @@ import { checkSecret } from './clusterSecret';
 import type { Operation } from './contract';
 import { decodeUtf8, parseJson } from './jsonText';
 import { acceptsAny, isJsonType, parseMediaType } from './mediaType';
+import type { HostPolicy } from './hostPolicy';
 import { Call, ClientGone, HOP_HEADER, pathOf, type Answer, type OperationId, type Request } from './operation';
 import type { OriginPolicy } from './origin';
 import { ParameterReader } from './parameters';
@@ -25,6 +26,7 @@ export interface Rim {
   readonly clock: Clock;
   readonly log: Log;
   readonly requestIds: RequestIds;
+  readonly hosts: HostPolicy;
   readonly origins: OriginPolicy;
   readonly ready: () => boolean;
   /** See clusterSecret.ts. */
@@ -36,6 +38,8 @@ export interface Rim {
 const CLIENT_CLOSED_REQUEST = 499;
 /** For whoever watches the process, from anywhere. */
 const HEALTH = new Set(['livez', 'readyz', 'metrics']);
+/** They say nothing that others may not know, and probes send any Host. Metrics name topics and groups. */
+const PROBES = new Set(['livez', 'readyz']);
 /** Answered also while the process is not ready. */
 const ALWAYS = new Set([...HEALTH, 'getVersion']);
 /** Faults of small bodies are all listed; larger ones name the first. */
@@ -46,6 +50,7 @@ const AT_ALL: readonly string[] = ['application/json', PROBLEM_TYPE];
 /** Throws on a request that nothing here may answer; `page`: see OriginPolicy. */
 export function arrive(rim: Rim, exchange: Exchange, page = false): void {
   checkArrival(exchange.req);
+  rim.hosts.check(exchange.req, rim.origins.names(exchange.req));
   exchange.cors = rim.origins.check(exchange.req, page);
 }
 
@@ -92,8 +97,11 @@ export class BoundOperation {
     const exchange = open(this.#rim, req, res);
     let status: number;
     try {
-      if (HEALTH.has(this.#operation.id)) checkArrival(req);
-      else arrive(this.#rim, exchange);
+      if (!HEALTH.has(this.#operation.id)) arrive(this.#rim, exchange);
+      else {
+        checkArrival(req);
+        if (!PROBES.has(this.#operation.id)) this.#rim.hosts.check(req);
+      }
       // What a part of the cluster says of a call is believed only of a part of the cluster.
       if (this.#operation.guarded || req.headers[HOP_HEADER] !== undefined) checkSecret(this.#rim.clusterSecret, req);
       const answer = await this.#run(exchange, req);

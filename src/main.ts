@@ -123,7 +123,7 @@ async function runNameserver(shared: Shared, config: NameserverConfig, nodes: No
 function nameserverNode(
   shared: Shared,
   config: NameserverOptions,
-  place: { readonly port: number; readonly portOption: string },
+  place: { readonly port: number; readonly portOption: string; readonly advertise?: string | undefined },
 ): NameserverNode {
   return new NameserverNode({
     ...shared,
@@ -134,6 +134,7 @@ function nameserverNode(
     startingMs: config.nameserverStartingMs,
     maxConnections: config.maxConnections,
     corsOrigins: config.corsOrigins,
+    allowedHosts: config.allowedHosts,
     clusterSecret: config.clusterSecret,
   });
 }
@@ -142,6 +143,7 @@ async function runStandalone(shared: Shared, config: StandaloneConfig, nodes: No
   const nameserver = nameserverNode(shared, config, {
     port: config.nameserverPort,
     portOption: '--nameserver-port',
+    advertise: config.advertise,
   });
   nodes.push(nameserver);
   const peer = new LocalNameserver(() => urlOf(config.host, nameserver.port), nameserver.nameserver);

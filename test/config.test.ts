@@ -58,6 +58,7 @@ describe('nothing is set', () => {
     port: 8080,
     advertise: '127.0.0.1:8080',
     corsOrigins: [],
+    allowedHosts: [],
     name: 'broker-a',
     brokerId: 1,
     cluster: 'DefaultCluster',
@@ -116,6 +117,7 @@ describe('nothing is set', () => {
       host: '127.0.0.1',
       port: 9876,
       corsOrigins: [],
+      allowedHosts: [],
       clusterSecret: undefined,
       maxConnections: LIMITS.connections,
     };
@@ -164,6 +166,7 @@ describe('who wins', () => {
       host: '::1',
       advertise: 'me.example:1',
       corsOrigins: 'https://a.example',
+      allowedHosts: '.a.example',
       flush: 'async',
       nameservers: 'http://ns:1',
       kafkaDialect: 'strimzi',
@@ -352,6 +355,10 @@ describe('refused', () => {
     [
       '--cors-origins *',
       '"*" is not allowed, expected any number of values, separated by commas, each https://host or http://host:port as browsers send it',
+    ],
+    [
+      '--allowed-hosts a.example:80',
+      '"a.example:80" is not allowed, expected any number of values, separated by commas, each a host name without a port, such as mq.example.org, .example.org for all names below it, or * for any',
     ],
     [
       '--cors-origins https://a.example/',

@@ -39,6 +39,7 @@ const FAULTS: { readonly [C in Code]?: readonly [status: number, code: number] }
   UNAUTHENTICATED: [401, 40101],
   NO_PERMISSION: [403, 40301],
   ORIGIN_NOT_ALLOWED: [403, 403],
+  MISDIRECTED_REQUEST: [421, 421],
   TOPIC_NOT_FOUND: [404, 40401],
   QUEUE_NOT_FOUND: [404, 40402],
   METHOD_NOT_ALLOWED: [405, 405],

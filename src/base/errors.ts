@@ -21,6 +21,7 @@ export const CODES = {
   UNAUTHENTICATED: { title: 'The secret of the cluster is needed', retryable: false },
   NO_PERMISSION: { title: 'The topic does not permit this', retryable: false },
   ORIGIN_NOT_ALLOWED: { title: 'Cross-site call refused', retryable: false },
+  MISDIRECTED_REQUEST: { title: 'The request is for another host', retryable: false },
   // absent
   PATH_NOT_FOUND: { title: 'No such path', retryable: false },
   TOPIC_NOT_FOUND: { title: 'No such topic', retryable: false },

@@ -137,6 +137,13 @@ export const host: Kind<string> = single('<host>', 'a host name or an IP address
   isHost(text) ? text : undefined,
 );
 
+/** A host name, or all names below one. */
+export const hostPattern: Kind<string> = single(
+  '<host>',
+  'a host name without a port, such as mq.example.org, .example.org for all names below it, or * for any',
+  (text) => (text === '*' || isHost(text.startsWith('.') ? text.slice(1) : text) ? text.toLowerCase() : undefined),
+);
+
 /** `host:port` where others can reach something. */
 export const hostPort: Kind<string> = single(
   '<host:port>',

@@ -109,6 +109,15 @@ export const OPTIONS = {
     help: 'Web origins, besides its own, whose pages may call this process.',
     reason: 'Any page you visit could call a broker on your machine: other origins get 403 unless they are named here.',
   }),
+  allowedHosts: option({
+    group: 'Network',
+    roles: ROLES,
+    kind: kinds.list(kinds.hostPattern, 0),
+    default: [],
+    help: 'Names that browsers, and clients of a loopback address, may call this process by, besides addresses, localhost and the advertised name; and .example.org means all below, * any.',
+    reason:
+      'A page can make a name of its own lead to this machine, and is then at home here: other names get 421 unless they are named here.',
+  }),
 
   name: option({
     group: 'Names',

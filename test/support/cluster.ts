@@ -162,6 +162,7 @@ export class TestCluster {
       startingMs: config.nameserverStartingMs,
       maxConnections: config.maxConnections,
       corsOrigins: config.corsOrigins,
+      allowedHosts: config.allowedHosts,
       clusterSecret: this.#spec.flags?.['cluster-secret'],
     });
     await node.start();

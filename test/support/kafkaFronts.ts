@@ -9,6 +9,7 @@ import { KafkaRest } from '../../api/kafka/mount';
 import type { Native } from '../../api/kafka/native';
 import type { InstanceNotes } from '../../api/kafka/notes';
 import type { TopicFacts } from '../../api/kafka/partitions';
+import { HostPolicy } from '../../api/hostPolicy';
 import { OriginPolicy } from '../../api/origin';
 import { RequestIds } from '../../api/arrival';
 import { HttpServer } from '../../api/server';
@@ -56,6 +57,7 @@ export class KafkaFront {
     });
     const rim = {
       ...{ clock: systemClock, log, requestIds: new RequestIds(systemChance), origins: new OriginPolicy([]) },
+      hosts: new HostPolicy({ host: '127.0.0.1', allowedHosts: [] }),
       ...{ ready: () => true, clusterSecret: undefined, onFinish: undefined },
     };
     const app = express();

@@ -93,6 +93,7 @@ export class Standalone {
       startingMs: config.nameserverStartingMs,
       maxConnections: config.maxConnections,
       corsOrigins: config.corsOrigins,
+      allowedHosts: config.allowedHosts,
       clusterSecret: config.clusterSecret,
     });
     this.brokerNode = new BrokerNode({
