@@ -6,18 +6,25 @@ import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, failed } from '../bulk';
 import type { ConsumerOperations } from '../handlers/consumers';
 import type { Answer, Call, HandlerTable } from '../operation';
-import { isComposite, unpackCursors } from './compositeCursor';
-import { joinGenerations } from './generations';
+import { fits, isComposite, packCursors, unpackCursors } from './compositeCursor';
+import { generationIn, joinGenerations } from './generations';
 import { homeOf } from './groupFront';
 import type { GroupPlaces, Places } from './groupPlaces';
 import type { PeerAnswer } from './peer';
 import { answersOf, isAway, namely, type Round, type Rounds } from './rounds';
+import { knownBroker } from './offsetFront';
+import { placesByBroker } from './split';
 import { WidePoll } from './widePoll';
 
 interface JoinResult {
   readonly generation: string;
   readonly queues: readonly object[];
   readonly pending: readonly object[];
+}
+
+interface SeekResult {
+  readonly cursor: string;
+  readonly generation: string;
 }
 
 interface Consumer {
@@ -58,6 +65,13 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
         return { status: 200, body: { ...consumersIn(answersOf(round)), ...left(round) } };
       }),
 
+    seekConsumer: (call) =>
+      places.serve(call, call.path.group, async (known) => {
+        const isPlain = !isComposite(call.body.cursor ?? '');
+        if (known.brokers.length === 1 && isPlain) return front.forward(call, known.home);
+        return seekAll(call, known);
+      }),
+
     pollMessages: (call) =>
       places.serve(call, call.path.group, async (known) => {
         const { home, brokers } = await covering(call, known);
@@ -73,6 +87,29 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
     front.fleet.doubt();
     places.forget(call.path.group);
     return places.of(call, call.path.group);
+  }
+
+  /** Each broker moves its own part of the cursor; the others stay as they are. */
+  async function seekAll(call: Call<'seekConsumer'>, known: Places): Promise<Answer> {
+    const { cursor = '', offsets } = call.body;
+    const cursors = new Map(unpackCursors(cursor, known.home, 'body'));
+    const parts = placesByBroker(offsets, ({ broker }) => knownBroker(known, broker));
+    const round = await rounds.all(call, [...parts.keys()], 'seekConsumer', (broker) => {
+      const own = cursors.get(broker);
+      const wanted = parts.get(broker)!.map((i) => offsets[i]!);
+      return { path: call.path, query: {}, body: { ...(own === undefined ? {} : { cursor: own }), offsets: wanted } };
+    });
+    for (const failure of [...round.refusals.values(), ...round.away.values()]) throw failure;
+    const moved = new Map(
+      [...answersOf(round)].map(([broker, answer]) => [broker, answer.json<SeekResult>()] as const),
+    );
+    const generations = new Map([...cursors].map(([broker, text]) => [broker, generationIn(text)] as const));
+    for (const [broker, answer] of moved) {
+      cursors.set(broker, answer.cursor);
+      generations.set(broker, answer.generation);
+    }
+    if (!fits(cursors)) throw tooWide();
+    return { status: 200, body: { cursor: packCursors(cursors), generation: joinGenerations(generations) } };
   }
 
   /** The group is made, or reads another topic from now on: that its home decides, before the others are asked. */
@@ -107,6 +144,12 @@ const notAtHome = (group: string, topic: string, home: string): GantryError =>
   new GantryError(
     'SUBSCRIPTION_CONFLICT',
     `group ${group} belongs to broker ${home}, where topic ${topic} has no queues: use another group, or give the topic queues there (PATCH /v1/topics/${topic} with brokers)`,
+  );
+
+const tooWide = (): GantryError =>
+  new GantryError(
+    'LIMIT_EXCEEDED',
+    'a cursor has no room for the positions of so many brokers: commit what is handled, and seek in fewer queues',
   );
 
 const askedOf = ({ path, body }: Call<'joinGroup'>) => ({ path, query: {}, body });

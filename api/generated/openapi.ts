@@ -726,7 +726,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -764,7 +764,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -790,7 +790,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -819,13 +819,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/groups/{group}/consumers/{consumerId}/cursors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+                /**
+                 * @description Id of the consumer, chosen by the client and unique in its group, such as host name and process id.
+                 * @example worker-1
+                 */
+                consumerId: components["parameters"]["Consumer"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A cursor at given offsets
+         * @description Answers a cursor with which the next poll of this consumer goes on at the given offsets; in its other queues it goes on where the passed `cursor` ends, or at the committed positions. Nothing is committed: if the consumer goes away, the group goes on at its committed positions. Committing such a cursor, also by `autoCommit`, moves positions to where it stands, forwards only. The consumer must own the queues (QUEUE_NOT_OWNED), and an offset must lie between the first and the end of its queue (OFFSET_MOVED tells both). resetOffsets moves the group instead.
+         */
+        post: operations["seekConsumer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/groups/{group}/consumers/{consumerId}/messages": {
         parameters: {
             query?: never;
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -873,7 +904,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -1029,7 +1060,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -1055,7 +1086,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -1090,7 +1121,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -1121,7 +1152,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -1147,7 +1178,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -1177,7 +1208,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -3668,7 +3699,21 @@ export interface components {
              */
             force: boolean;
         };
-        /** @description A position to commit. */
+        /** @description Where a consumer is to read on. */
+        SeekRequest: {
+            /** @description Cursor of this consumer’s last poll: its other queues go on there. */
+            cursor?: string;
+            /** @description Offsets to read from, one per queue. */
+            offsets: components["schemas"]["OffsetCommit"][];
+        };
+        /** @description A cursor that stands at the wanted offsets. */
+        SeekResult: {
+            /** @description To be passed to the next poll. */
+            cursor: string;
+            /** @description The generation in which it counts. */
+            generation: string;
+        };
+        /** @description A position in a queue. */
         OffsetCommit: {
             /** @description Name of the topic. */
             topic: string;
@@ -4817,7 +4862,7 @@ export interface components {
          */
         Topic: string;
         /**
-         * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+         * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
          * @example billing
          */
         Group: string;
@@ -7330,7 +7375,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -7411,7 +7456,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -7555,7 +7600,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -7633,7 +7678,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -7719,7 +7764,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -7783,7 +7828,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -7863,7 +7908,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -7936,6 +7981,64 @@ export interface operations {
             504: components["responses"]["OutcomeUnknown"];
         };
     };
+    seekConsumer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
+                 * @example billing
+                 */
+                group: components["parameters"]["Group"];
+                /**
+                 * @description Id of the consumer, chosen by the client and unique in its group, such as host name and process id.
+                 * @example worker-1
+                 */
+                consumerId: components["parameters"]["Consumer"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SeekRequest"];
+            };
+        };
+        responses: {
+            /** @description The cursor for the next poll. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "cursor": "AQAAAAAAB2m1c5LjH6W4bQAAAAAABAAAAAAABAAAAAEAAAAAAAAAAn96WHdpUJtHeXNWbg",
+                     *       "generation": "o4h2xc1"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SeekResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
     pollMessages: {
         parameters: {
             query?: {
@@ -7970,7 +8073,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8048,7 +8151,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8533,7 +8636,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8608,7 +8711,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8684,7 +8787,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8727,7 +8830,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8777,7 +8880,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8885,7 +8988,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -8956,7 +9059,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];
@@ -9055,7 +9158,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Name of the consumer group, at most 120 characters for a new one. `.` and `..` are refused.
+                 * @description Name of the consumer group. A new one has at most 120 letters, digits, `_`, `.`, `-`, and `~XX` for another byte: a group that Kafka clients call `app:orders` is `app~3Aorders` here. `.` and `..` are refused.
                  * @example billing
                  */
                 group: components["parameters"]["Group"];

@@ -10,7 +10,7 @@ import type { HandlerTable } from '../operation';
 import { placeOf } from '../places';
 import { checkNewName, groupId, tellGroup, type GroupDeps } from './groups';
 
-export type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages';
+export type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages' | 'seekConsumer';
 
 /** RocketMQ waits 15 s for a pull and drops a silent consumer after 120 s; ours is told by its own lease. */
 const DEFAULT_LEASE_MS = 30_000;
@@ -59,6 +59,11 @@ export function consumerHandlers(deps: GroupDeps): HandlerTable<ConsumerOperatio
         queues: member.queues.map((queue) => placeOf(broker, queue)),
       }));
       return { status: 200, body: { consumers, generation } };
+    },
+
+    seekConsumer({ path, body }) {
+      const { cursor, offsets } = body;
+      return { status: 200, body: broker.rooms.seeker.seek(nameOf(path.group), path.consumerId, { cursor, offsets }) };
     },
 
     async pollMessages(call) {

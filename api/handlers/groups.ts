@@ -68,12 +68,17 @@ export function tellGroup({ broker, spread }: GroupDeps, group: Group): Promise<
   return spread.tell(definitions.brokersOf(group), definitions.group(group.name));
 }
 
-/** A path may carry the longer system names; a group that is made has RocketMQ's length (Validators). */
+/** RocketMQ's length. `~` and two hexadecimal digits stand for a byte that no name has: of a name from elsewhere. */
+const NEW_NAME = /^(?=.{1,120}$)([A-Za-z0-9_.-]|~[0-9A-F]{2})+$/;
+
+/** A path may carry the longer system names; a group that is made has a name of its own. */
 export function checkNewName(name: string): void {
-  if (/^[A-Za-z0-9_.-]{1,120}$/.test(name)) return;
-  throw new GantryError('VALIDATION_FAILED', 'a group’s name has 1 to 120 letters, digits, and _ . -', {
-    errors: [{ parameter: 'group', in: 'path', detail: 'must match ^[A-Za-z0-9_.-]{1,120}$' }],
-  });
+  if (NEW_NAME.test(name)) return;
+  throw new GantryError(
+    'VALIDATION_FAILED',
+    'the name of a group has 1 to 120 letters, digits, and _ . -, or ~XX (two hexadecimal digits) for another byte',
+    { errors: [{ parameter: 'group', in: 'path', detail: `must match ${NEW_NAME.source}` }] },
+  );
 }
 
 /** What a request may say of a group beside its topic. */

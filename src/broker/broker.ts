@@ -36,6 +36,7 @@ import { idTagBytes } from './offsetMessageId';
 import { Notes } from './notes';
 import { ParkingLot } from './parking';
 import { Poller } from './poller';
+import { Seeker } from './seeker';
 import { Positions } from './positions';
 import { Purge } from './purge';
 import type { Queue } from './queue';
@@ -263,6 +264,7 @@ export class Rooms {
   readonly lookup: Lookup;
   readonly purge: Purge;
   readonly positions: Positions;
+  readonly seeker: Seeker;
   readonly retries: Retries;
   readonly leases: Leases;
   readonly deadLetters: DeadLetters;
@@ -330,6 +332,7 @@ export class Rooms {
     this.purge = new Purge(this.core, { lookup: this.lookup });
     this.groups = new Groups(this.core, this.lookup, this.#desks);
     this.positions = new Positions(this.core, this.lookup, this.#desks);
+    this.seeker = new Seeker(this.core, this.positions);
     this.retries = new Retries(this.core, { answers, topics: this.topics, positions: this.positions });
     this.leases = new Leases(this.core, { desks: this.#desks, retries: this.retries, tables, secret });
     this.deadLetters = new DeadLetters(this.core, {

@@ -12,7 +12,7 @@ import { isSystemTopic } from './group';
 type Check = (value: unknown) => boolean;
 type Fields = Readonly<Record<string, Check>>;
 
-const NAME = /^[A-Za-z0-9_.:@-]{1,128}$/;
+const NAME = /^[A-Za-z0-9_.:@~-]{1,128}$/;
 const isName: Check = (value) => typeof value === 'string' && NAME.test(value);
 const isText: Check = (value) => typeof value === 'string';
 const isBoolean: Check = (value) => typeof value === 'boolean';

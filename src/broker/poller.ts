@@ -90,7 +90,7 @@ export class Poller {
 
   async poll(groupName: string, consumerId: string, options: PollOptions): Promise<PollAnswer> {
     const group = groupNamed(this.#core.state, groupName);
-    const member = this.#memberOf(group, consumerId);
+    const member = memberOf(this.#core, group, consumerId);
     checkReadable(this.#core, group);
     // Read first: who is refused for his cursor ends nobody else's poll.
     const parts =
@@ -107,16 +107,6 @@ export class Poller {
       if (member.poll === poll) member.poll = undefined;
       this.#core.consumers.touch(member);
     }
-  }
-
-  #memberOf(group: GroupState, consumerId: string): Member {
-    const member = this.#core.consumers.member(group, consumerId);
-    if (member) return member;
-    const { name } = group.record;
-    throw new GantryError(
-      'NOT_JOINED',
-      `consumer ${consumerId} is not a member of ${name}: PUT /v1/groups/${name}/consumers/${consumerId} first, and again after a lease that ran out`,
-    );
   }
 
   async #pollAs(
@@ -360,6 +350,17 @@ export function committedOf(group: GroupState, member: { readonly id: string }, 
   const number = queueNumber(queue.topic, queue.queueId);
   if (group.record.mode === 'BROADCASTING') return group.listeners.get(member.id)?.offsets.get(number);
   return group.offsets.get(number);
+}
+
+/** Throws NOT_JOINED for a consumer that is no member (any more). */
+export function memberOf({ consumers }: Core, group: GroupState, consumerId: string): Member {
+  const member = consumers.member(group, consumerId);
+  if (member) return member;
+  const { name } = group.record;
+  throw new GantryError(
+    'NOT_JOINED',
+    `consumer ${consumerId} is not a member of ${name}: PUT /v1/groups/${name}/consumers/${consumerId} first, and again after a lease that ran out`,
+  );
 }
 
 export function ownerOf(group: GroupState, consumerId: string): CursorOwner {

@@ -335,6 +335,7 @@ describe('/v1 changes by addition only', () => {
       'resetOffsets POST /v1/groups/{group}/offset-resets',
       'restoreWritePermission PUT /v1/nameserver/brokers/{broker}/write-permission',
       'searchOffset GET /v1/topics/{topic}/queues/{broker}/{queueId}/offset',
+      'seekConsumer POST /v1/groups/{group}/consumers/{consumerId}/cursors',
       'sendBack POST /v1/groups/{group}/retries',
       'sendMessages POST /v1/topics/{topic}/messages',
       'setBrokerPermission PUT /v1/brokers/{broker}/permission',

@@ -164,6 +164,19 @@ test('members join at one front, poll at another and commit at a third', async (
   );
   expect(got.map(({ body }) => body).sort()).toEqual([...bodies, 'once'].sort());
 
+  const own = joined.body.queues.filter((queue) => queue.topic === 'orders');
+  const offsets = own.map((queue) => ({ ...queue, nextOffset: 0 }));
+  for (const reply of await everywhere('seekConsumer', { path, body: { cursor, offsets } })) {
+    expect(reply.status).toBe(200);
+    const { body } = await call('pollMessages', { path, query: { waitMs: 1000, max: 1, cursor: reply.body.cursor } });
+    expect(body.messages[0]!.queueOffset).toBe(0);
+  }
+  const elsewhere = await call('seekConsumer', {
+    path: { ...path, consumerId: 'nobody' },
+    body: { offsets: [{ ...own[0]!, nextOffset: 0 }] },
+  });
+  expect([elsewhere.status, elsewhere.problem?.code]).toEqual([409, 'NOT_JOINED']);
+
   const { topic, broker, queueId, queueOffset } = got[0]!;
   const back = await call('sendBack', {
     path: group,

@@ -108,6 +108,51 @@ const failed = ({
   ...{ topic, broker, queueId, queueOffset },
 });
 
+describe('a reading position of its own', () => {
+  test('a consumer reads on where it wants, and its group stays where it is', async () => {
+    const stage = await Stage.open({}, 2);
+    for (const body of ['a', 'b', 'c']) await stage.send({ body, queue: { broker: 'broker-a', queueId: 0 } });
+    await stage.send({ body: 'x', queue: { broker: 'broker-a', queueId: 1 } });
+    const ann = stage.member('ann');
+    await ann.join();
+    expect(values((await ann.poll()).messages).sort()).toEqual(['a', 'b', 'c', 'x']);
+    const at = (nextOffset: number, queueId = 0) => ({ ...place(stage.topic, queueId), nextOffset });
+    const seek = async (body: object, path = ann.path) => {
+      const reply = await client.call('seekConsumer', { path, body: body });
+      return reply;
+    };
+    const moved = await seek({ cursor: ann.cursor, offsets: [at(1)] });
+    expect(moved.status).toBe(200);
+    ann.cursor = moved.body.cursor;
+    expect(values((await ann.poll()).messages)).toEqual(['b', 'c']);
+    expect((await stage.offsets()).lag).toBe(4);
+
+    // Without a cursor the others go on at what is committed.
+    ann.cursor = (await seek({ offsets: [at(3)] })).body.cursor;
+    expect(values((await ann.poll()).messages)).toEqual(['x']);
+    await ann.leave();
+    const bob = stage.member('bob');
+    await bob.join();
+    expect(values((await bob.poll()).messages).sort()).toEqual(['a', 'b', 'c', 'x']);
+
+    const codes = [];
+    for (const [body, path] of [
+      [{ offsets: [at(1)] }, ann.path],
+      [{ offsets: [at(4)] }, bob.path],
+      [{ offsets: [at(0, 9)] }, bob.path],
+      [{ offsets: [at(0)], cursor: ann.cursor }, bob.path],
+      [{ offsets: [] }, bob.path],
+    ] as const)
+      codes.push((await seek(body, path)).problem?.code);
+    expect(codes).toEqual(['NOT_JOINED', 'OFFSET_MOVED', 'QUEUE_NOT_FOUND', 'CURSOR_INVALID', 'VALIDATION_FAILED']);
+    const eve = stage.member('eve');
+    await eve.join();
+    const { queues } = await bob.join();
+    const other = queues[0]!.queueId === 0 ? 1 : 0;
+    expect((await seek({ offsets: [at(0, other)] }, bob.path)).problem?.code).toBe('QUEUE_NOT_OWNED');
+  });
+});
+
 describe('allocation', () => {
   test.each([
     ['AVG', [[0, 1], [2], [3]]],
