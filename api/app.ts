@@ -80,6 +80,7 @@ export function createApp(options: AppOptions): Express {
     admit: (req, res) => admit(rim, req, res),
     json: (req, res, json) => writeAnswer(open(rim, req, res), { status: 200, json }, rim.clock),
   });
+  if (options.kafka) app.use(options.kafka.fallback(rim));
   app.use((req: Request, res: Response) => notFound(rim, req, res));
   app.use((error: unknown, req: Request, res: Response, _next: unknown) =>
     refuse(rim, open(rim, req, res), ofRouter(error)),

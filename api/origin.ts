@@ -49,7 +49,7 @@ export class OriginPolicy {
     return {
       'Access-Control-Allow-Methods': methods,
       'Access-Control-Allow-Headers':
-        'Content-Type, Authorization, Idempotency-Key, If-Match, If-None-Match, X-Request-Id',
+        'Content-Type, Authorization, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-Gantry-Kafka-Dialect',
       'Access-Control-Max-Age': '600',
     };
   }

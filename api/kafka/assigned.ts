@@ -4,20 +4,24 @@
  */
 import { delay } from '../../src/base/clock';
 import { commit } from './committing';
-import { leave, setUpGroup } from './groupSetup';
+import { leave, setUpGroup, type Reset } from './groupSetup';
 import { queueInfo } from './metadata';
 import type { Native } from './native';
+import { queueOf } from './places';
 import {
-  Delivered,
+  Consumed,
   nameOfQueue,
   type Bounds,
+  type Place,
   type QueueAt,
   type QueueOffset,
   type Reading,
   type ReadingParts,
   type SeekTarget,
+  type Shortened,
 } from './reading';
-import type { NativeMessage } from './records';
+import { bytesOf, storedBytes, type NativeMessage } from './records';
+import { offsetsOf } from './seeking';
 
 interface Position extends QueueAt {
   /** The next offset to read. */
@@ -30,21 +34,38 @@ interface Page {
 }
 
 const MOST = 1000;
+/** Partitions that are missing are looked for so often, milliseconds. */
+const LOOK_MS = 2000;
 
 export class Assigned implements Reading {
   readonly #parts: ReadingParts;
   readonly #positions = new Map<string, Position>();
-  readonly #delivered = new Delivered();
+  readonly #consumed = new Consumed();
+  #missing: readonly Place[];
+  #lookedAt = -Infinity;
   /** Another one is read first each time. */
   #turn = 0;
 
-  constructor(parts: ReadingParts) {
+  constructor(parts: ReadingParts, places: readonly Place[]) {
     this.#parts = parts;
+    this.#missing = places;
   }
 
-  /** Begins where the group stands; a group that is new begins as the instance says. */
-  async start(queues: readonly QueueAt[], signal: AbortSignal): Promise<void> {
-    const { native, group, consumer, reset } = this.#parts;
+  get missing(): readonly Place[] {
+    return this.#missing;
+  }
+
+  /** Partitions that exist are read from where the group stands; a group that is new begins as the instance says. */
+  start(signal: AbortSignal): Promise<void> {
+    return this.#find(this.#parts.reset, signal);
+  }
+
+  async #find(reset: Reset, signal: AbortSignal): Promise<void> {
+    const { native, group, consumer, clock } = this.#parts;
+    this.#lookedAt = clock.monotonic();
+    const found = await Promise.all(this.#missing.map((place) => queueOf(native, place)));
+    const queues = found.flatMap((queue) => queue ?? []);
+    if (queues.length === 0) return;
     for (const topic of new Set(queues.map((at) => at.topic))) {
       await setUpGroup(native, { group, topic, consumer, reset }, signal);
       // A topic that was added made it a member for a moment.
@@ -53,21 +74,45 @@ export class Assigned implements Reading {
     const committed = new Map((await committedOffsets(native, group, signal)).map((at) => [nameOfQueue(at), at]));
     for (const at of queues)
       this.#positions.set(nameOfQueue(at), { ...at, next: committed.get(nameOfQueue(at))?.nextOffset ?? 0 });
+    this.#missing = this.#missing.filter((_, i) => !found[i]);
   }
 
   async next({ maxBytes, waitMs, first }: Bounds, signal: AbortSignal): Promise<NativeMessage[]> {
-    if (first && this.#parts.autoCommit) await this.#commitQuietly(signal);
+    const { clock, autoCommit } = this.#parts;
+    if (first && autoCommit) await this.#commitQuietly(signal);
+    const isWhole = this.#missing.length === 0;
+    // All of a partition that was not there came after the assignment.
+    if (!isWhole && clock.monotonic() - this.#lookedAt >= LOOK_MS) await this.#find('earliest', signal);
+    const bounded = isWhole ? waitMs : Math.min(waitMs, LOOK_MS);
     const positions = [...this.#positions.values()];
     if (positions.length === 0) {
-      await delay(this.#parts.clock, waitMs, signal);
+      await delay(clock, bounded, signal);
       return [];
     }
+    const there = await this.#gather(positions, [], maxBytes, signal);
+    if (there.length > 0 || bounded <= 0) return there;
+    const woken = await this.#wait(positions, maxBytes, bounded, signal);
+    return woken.length === 0 ? woken : this.#gather(positions, woken, maxBytes, signal);
+  }
+
+  /** What is there now of all partitions, behind what there is already: as much as there is room for. */
+  async #gather(
+    positions: readonly Position[],
+    already: readonly NativeMessage[],
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<NativeMessage[]> {
+    const messages = [...already];
     const start = this.#turn++ % positions.length;
-    for (let i = 0; i < positions.length; i++) {
-      const messages = await this.#read(positions[(start + i) % positions.length]!, maxBytes, 0, signal);
-      if (messages.length > 0) return messages;
+    let left = maxBytes - bytesIn(messages);
+    for (let i = 0; i < positions.length && left > 0 && messages.length < MOST; i++) {
+      const bounds = { max: MOST - messages.length, maxBytes: left, waitMs: 0 };
+      const page = await this.#page(positions[(start + i) % positions.length]!, bounds, signal);
+      this.#advance(page.messages);
+      messages.push(...page.messages);
+      left -= bytesIn(page.messages);
     }
-    return waitMs > 0 ? this.#wait(positions, maxBytes, waitMs, signal) : [];
+    return messages;
   }
 
   /** Waits on all of them. Reading changes nothing, so those that are not used are dropped. */
@@ -80,7 +125,8 @@ export class Assigned implements Reading {
         const done = ({ messages: found }: Page) => {
           if (--waiting === 0 || found.length > 0) resolve(found);
         };
-        for (const position of positions) this.#page(position, maxBytes, waitMs, own).then(done, reject);
+        const bounds = { max: MOST, maxBytes, waitMs };
+        for (const position of positions) this.#page(position, bounds, own).then(done, reject);
       });
       this.#advance(messages);
       return messages;
@@ -89,23 +135,21 @@ export class Assigned implements Reading {
     }
   }
 
-  async #read(position: Position, maxBytes: number, waitMs: number, signal: AbortSignal): Promise<NativeMessage[]> {
-    const { messages } = await this.#page(position, maxBytes, waitMs, signal);
-    this.#advance(messages);
-    return messages;
-  }
-
   #advance(messages: readonly NativeMessage[]): void {
     const last = messages.at(-1);
     const position = last && this.#positions.get(nameOfQueue(last));
     if (position) position.next = last.queueOffset + 1;
   }
 
-  async #page(position: Position, maxBytes: number, waitMs: number, signal: AbortSignal): Promise<Page> {
+  async #page(
+    position: Position,
+    bounds: { readonly max: number; readonly maxBytes: number; readonly waitMs: number },
+    signal: AbortSignal,
+  ): Promise<Page> {
     const { native, reset } = this.#parts;
     const { topic, broker, queueId } = position;
     for (let again = false; ; again = true) {
-      const query = { offset: position.next, max: MOST, maxBytes, waitMs };
+      const query = { ...bounds, maxBytes: storedBytes(bounds.maxBytes), offset: position.next };
       const answer = await native.call('readQueue', { path: { topic, broker, queueId }, query }, signal);
       if (answer.ok) return answer.json<Page>();
       const failure = answer.failure();
@@ -124,24 +168,25 @@ export class Assigned implements Reading {
   }
 
   delivered(message: NativeMessage): void {
-    this.#delivered.note(message);
+    this.#consumed.note(message);
   }
 
   async #commitQuietly(signal: AbortSignal): Promise<void> {
     const { native, group } = this.#parts;
-    await commit(native, { group }, this.#delivered.offsets, signal);
-    this.#delivered.clear();
+    await commit(native, { group }, this.#consumed.offsets, signal);
+    this.#consumed.clear();
   }
 
   async commitDelivered(signal: AbortSignal): Promise<void> {
-    await this.commit(this.#delivered.offsets, signal);
-    this.#delivered.clear();
+    await this.commit(this.#consumed.offsets, 0, signal);
+    this.#consumed.clear();
   }
 
-  async commit(offsets: readonly QueueOffset[], signal: AbortSignal): Promise<void> {
+  async commit(offsets: readonly QueueOffset[], beyond: number, signal: AbortSignal): Promise<readonly Shortened[]> {
     const { native, group } = this.#parts;
-    const [refused] = await commit(native, { group }, offsets, signal);
-    if (refused) throw refused.error;
+    const { refused, shortened } = await commit(native, { group }, offsets, signal, beyond);
+    if (refused[0]) throw refused[0].error;
+    return shortened;
   }
 
   async seek(
@@ -149,17 +194,12 @@ export class Assigned implements Reading {
     unassigned: () => Error,
     signal: AbortSignal,
   ): Promise<void> {
+    const { native, reset } = this.#parts;
     if (to.some((at) => !this.#positions.has(nameOfQueue(at)))) throw unassigned();
-    for (const at of to) {
-      const position = this.#positions.get(nameOfQueue(at))!;
-      position.next = typeof at.to === 'number' ? at.to : await this.#edge(at, at.to, signal);
-      this.#delivered.forget(at);
+    for (const at of await offsetsOf(native, reset, to, signal)) {
+      this.#positions.get(nameOfQueue(at))!.next = at.nextOffset;
+      this.#consumed.move(at);
     }
-  }
-
-  async #edge(at: QueueAt, edge: 'EARLIEST' | 'LATEST', signal: AbortSignal): Promise<number> {
-    const { minOffset, maxOffset } = await queueInfo(this.#parts.native, at.topic, at, signal);
-    return edge === 'EARLIEST' ? minOffset : maxOffset;
   }
 
   async queues(): Promise<readonly QueueAt[]> {
@@ -173,6 +213,9 @@ export class Assigned implements Reading {
     if (commits && this.#parts.autoCommit) await this.#commitQuietly(signal);
   }
 }
+
+const bytesIn = (messages: readonly NativeMessage[]): number =>
+  messages.reduce((sum, message) => sum + bytesOf(message), 0);
 
 /** Where a group stands in all its queues; a group that does not exist stands nowhere. */
 export async function committedOffsets(native: Native, group: string, signal: AbortSignal): Promise<QueueOffset[]> {

@@ -3,16 +3,26 @@ import { committedOffsets } from './assigned';
 import { baseOf } from './baseUri';
 import type { KafkaAnswer, KafkaCall, KafkaHandlers } from './exchange';
 import { illegalState, instanceMissing, KafkaFault } from './faults';
+import { nativeGroup } from './groupNames';
 import type { Hops } from './hops';
-import { queuesOf, type Instance, type Place } from './instance';
+import type { Instance } from './instance';
 import type { Instances } from './instances';
 import { answerType, bodyTypeOf } from './mediaTypes';
 import type { Native } from './native';
-import { partitionsOf } from './partitions';
-import { topicOf } from './produce';
-import { nameOfQueue, type QueueAt, type SeekTarget } from './reading';
-import { checkGroupName, nameIn, readSettings } from './settings';
-import { objectIn, offsetsIn, placesIn, placesNeeded, positionsIn, wantedIn, type SeekTo } from './wireRequests';
+import { placeOf, queueOf, queuesOf } from './places';
+import { nameOfQueue, type Place, type Reading, type SeekTarget } from './reading';
+import { nameIn, readSettings } from './settings';
+import {
+  assignmentIn,
+  commitIn,
+  objectIn,
+  placesIn,
+  placesNeeded,
+  positionsIn,
+  wantedIn,
+  type PlaceOffset,
+  type SeekTo,
+} from './wireRequests';
 
 export interface ConsumerParts {
   readonly native: Native;
@@ -50,13 +60,11 @@ export function consumerHandlers(parts: ConsumerParts): KafkaHandlers<ConsumerOp
   return {
     async createConsumer(call) {
       const type = answerType(call.headers.accept);
-      const group = call.params['group']!;
-      checkGroupName(group);
+      const group = nativeGroup(call.params['group']!);
       const fields = await fieldsOf(call);
       const settings = readSettings(fields, call.dialect);
       const instance = await instances.create(group, nameIn(fields), settings, call.signal);
-      const base = baseOf(call.req, call.dialect);
-      const uri = `${base}/consumers/${encodeURIComponent(group)}/instances/${encodeURIComponent(instance.name)}`;
+      const uri = `${baseOf(call.req, call.dialect)}/instances/${encodeURIComponent(instance.name)}`;
       return { status: 200, body: { instance_id: instance.name, base_uri: uri }, type };
     },
 
@@ -67,15 +75,20 @@ export function consumerHandlers(parts: ConsumerParts): KafkaHandlers<ConsumerOp
     }),
 
     subscribe: within(async (call, instance) => {
-      await instance.subscribe(wantedIn(await fieldsOf(call)), call.signal);
+      await instance.subscribe(wantedIn(await fieldsOf(call), call.dialect), call.signal);
       await instances.note(instance, call.signal);
       return NOTHING;
     }),
 
-    getSubscription: within(async (call, { subscribed }) => {
+    getSubscription: within(async (call, { subscribed, reading }) => {
       const wanted = subscribed?.wanted;
       const topics = wanted && 'topics' in wanted ? wanted.topics : (subscribed?.topics ?? []);
-      return { status: 200, body: { topics }, type: answerType(call.headers.accept) };
+      const partitions = call.dialect.subscribedPartitions ? byTopic(await placesOf(native, call, reading)) : undefined;
+      return {
+        status: 200,
+        body: { topics, ...(partitions && { partitions }) },
+        type: answerType(call.headers.accept),
+      };
     }),
 
     unsubscribe: within(async (call, instance) => {
@@ -85,15 +98,14 @@ export function consumerHandlers(parts: ConsumerParts): KafkaHandlers<ConsumerOp
     }),
 
     assign: within(async (call, instance) => {
-      await instance.assign(placesNeeded(await fieldsOf(call)), call.signal);
+      await instance.assign(assignmentIn(await fieldsOf(call)), call.signal);
       await instances.note(instance, call.signal);
       return NOTHING;
     }),
 
     getAssignments: within(async (call, { reading }) => {
-      const queues = (await reading?.queues(call.signal)) ?? [];
-      const partitions = (await Promise.all(queues.map((at) => placeOf(native, at)))).flatMap((place) => place ?? []);
-      return { status: 200, body: { partitions: sorted(partitions) }, type: answerType(call.headers.accept) };
+      const partitions = await placesOf(native, call, reading);
+      return { status: 200, body: { partitions }, type: answerType(call.headers.accept) };
     }),
 
     seek: within(async (call, instance) => seek(native, call, instance, await seekTargets(native, call))),
@@ -101,10 +113,9 @@ export function consumerHandlers(parts: ConsumerParts): KafkaHandlers<ConsumerOp
     seekToEnd: seekTo('LATEST'),
 
     commitOffsets: within(async (call, instance) => {
-      const offsets = offsetsIn(await fieldsOf(call)) ?? [];
-      const { reading } = instance;
-      if (offsets.length === 0) await reading?.commitDelivered(call.signal);
-      else await commit(native, call, instance, offsets);
+      const offsets = commitIn(await fieldsOf(call));
+      if (offsets === undefined) await instance.reading?.commitDelivered(call.signal);
+      else if (offsets.length > 0) await commit(native, call, instance, offsets);
       if (call.dialect.commitAnswer === 204) return NOTHING;
       return { status: 200, body: [], type: answerType(call.headers.accept) };
     }),
@@ -132,7 +143,7 @@ export function withInstance(
   work: (call: KafkaCall, instance: Instance) => Promise<KafkaAnswer>,
 ): (call: KafkaCall) => Promise<KafkaAnswer> {
   return async (call) => {
-    const [group, name] = [call.params['group']!, call.params['instance']!];
+    const [group, name] = [nativeGroup(call.params['group']!), call.params['instance']!];
     const found = await instances.find(group, name, call.signal);
     let instance = found;
     if (typeof instance === 'string') {
@@ -149,11 +160,18 @@ export function withInstance(
   };
 }
 
-/** The number of a queue; undefined for one of the group's own topics. */
-async function placeOf(native: Native, { topic, broker, queueId }: QueueAt): Promise<Place | undefined> {
-  const facts = await topicOf(native, topic);
-  const partition = facts ? partitionsOf(facts).numberOf(broker, queueId) : -1;
-  return partition < 0 ? undefined : { topic, partition };
+/** The partitions that an instance reads, or will read when they come; in order. */
+async function placesOf(native: Native, call: KafkaCall, reading: Reading | undefined): Promise<Place[]> {
+  const queues = (await reading?.queues(call.signal)) ?? [];
+  const places = await Promise.all(queues.map((at) => placeOf(native, at)));
+  return sorted([...places.flatMap((place) => place ?? []), ...(reading?.missing ?? [])]);
+}
+
+/** As the Strimzi bridge tells them: an object for each topic, the last name first. */
+function byTopic(places: readonly Place[]): Record<string, number[]>[] {
+  const topics = new Map<string, number[]>();
+  for (const { topic, partition } of places) topics.set(topic, [...(topics.get(topic) ?? []), partition]);
+  return [...topics].reverse().map(([topic, partitions]) => ({ [topic]: partitions }));
 }
 
 const sorted = (places: readonly Place[]): Place[] =>
@@ -166,7 +184,7 @@ const NEVER_SECONDS = 1e12;
 async function seekTargets(native: Native, call: KafkaCall): Promise<SeekTo[]> {
   const { offsets, timestamps } = positionsIn(await fieldsOf(call));
   const atTimes = timestamps.map(async ({ at, ...place }): Promise<SeekTo> => {
-    const [queue] = await queuesOf(native, [place]);
+    const [queue] = await queuesOf(native, call.dialect, [place]);
     const asked = { path: { ...queue! }, query: { at: textOf(at) } };
     const answer = (await native.call('searchOffset', asked, call.signal)).orThrow();
     return { ...place, to: answer.json<{ offset: number }>().offset };
@@ -179,38 +197,42 @@ async function seek(native: Native, call: KafkaCall, instance: Instance, to: rea
     call.dialect.unassignedSeek === 409
       ? illegalState('No current assignment for partition')
       : new KafkaFault(404, 404, 'No current assignment for partition');
-  if (!instance.reading) throw unassigned();
-  const queues = await queuesOf(native, to);
-  const places = queues.map((queue, i) => ({ ...queue, to: to[i]!.to }));
-  await instance.reading.seek(places, unassigned, call.signal);
+  const { reading } = instance;
+  if (!reading) throw unassigned();
+  const queues = await Promise.all(to.map((place) => queueOf(native, place)));
+  const isMissing = ({ topic, partition }: Place) =>
+    reading.missing.some((one) => one.topic === topic && one.partition === partition);
+  // A partition that comes later begins with its first record anyway.
+  if (to.some((place, i) => !queues[i] && !isMissing(place))) throw unassigned();
+  const places = to.flatMap(({ to: target }, i) => (queues[i] ? { ...queues[i], to: target } : []));
+  await reading.seek(places, unassigned, call.signal);
   return NOTHING;
 }
+
+/** How far behind the end an offset may lie that a client names: what follows the last record is often named wrongly. */
+const BEYOND = 1;
 
 async function commit(
   native: Native,
   call: KafkaCall,
-  { reading }: Instance,
-  offsets: readonly (Place & { readonly offset: number })[],
+  instance: Instance,
+  offsets: readonly PlaceOffset[],
 ): Promise<void> {
-  if (!reading) throw illegalState('The consumer instance is neither subscribed nor assigned');
-  const queues = await queuesOf(native, offsets);
+  const queues = await queuesOf(native, call.dialect, offsets);
   const step = call.dialect.commitOffset === 'last' ? 1 : 0;
   const next = queues.map((queue, i) => ({ ...queue, nextOffset: offsets[i]!.offset + step }));
-  await reading.commit(next, call.signal);
+  await instance.commit(next, BEYOND + step, call.signal);
 }
 
-async function committed(
-  native: Native,
-  call: KafkaCall,
-  { group, reading }: Instance,
-  places: readonly Place[] | undefined,
-) {
-  const queues = places ? await queuesOf(native, places) : ((await reading?.queues(call.signal)) ?? []);
+async function committed(native: Native, call: KafkaCall, instance: Instance, places: readonly Place[] | undefined) {
+  const { group, reading } = instance;
+  const queues = places ? await queuesOf(native, call.dialect, places) : ((await reading?.queues(call.signal)) ?? []);
   const known = await committedOffsets(native, group, call.signal);
   const offsets = new Map(known.map((at) => [nameOfQueue(at), at.nextOffset]));
   const found = queues.map(async (queue) => {
     const [offset, place] = [offsets.get(nameOfQueue(queue)), await placeOf(native, queue)];
-    return offset === undefined || !place ? [] : [{ ...place, offset, metadata: '' }];
+    if (offset === undefined || !place) return [];
+    return [{ ...place, offset: instance.toldOffset({ ...queue, nextOffset: offset }), metadata: '' }];
   });
   return (await Promise.all(found)).flat();
 }

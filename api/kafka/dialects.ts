@@ -27,8 +27,26 @@ export interface Dialect {
   readonly reset: 'earliest' | 'latest';
   /** `error_code` of a failed call: five digits, or the status alone. */
   readonly errorCode: 'detailed' | 'status';
-  /** `error_code` of a question about a missing topic. */
-  readonly missingTopicCode: number;
+  /** `error_code` when a topic is missing: asked for itself, and named on the way to something else. */
+  readonly missingTopicCode: { readonly itself: number; readonly elsewhere: number };
+  /** A partition in a path that is no number. */
+  readonly badPartition: StatusAndCode;
+  /** Status of a produce without records, or in which a record has fields that no record has, or no value. */
+  readonly badRecord: 422 | 400;
+  /** Status of a produce whose records are no list of objects. */
+  readonly noRecords: 422 | 400;
+  /** A key or value that is not base64 in the binary format. */
+  readonly notBase64: StatusAndCode;
+  /** Whether a record must have a value, be it null, or a key alone will do. */
+  readonly valueRequired: boolean;
+  /** A record that cannot be decoded in the format of the instance. */
+  readonly undecodable: StatusAndCode;
+  /** A subscription to an empty list: it is none from now on, or it is refused. */
+  readonly emptySubscription: 204 | 409;
+  /** A call for records of an instance that is neither subscribed nor assigned. */
+  readonly notReading: StatusAndCode;
+  /** Whether a subscription is told with the partitions that it has now. */
+  readonly subscribedPartitions: boolean;
   /** `error_code` when records are wanted in another format than the instance's. */
   readonly wrongFormatCode: number;
   readonly failureShape: FailureShape;
@@ -36,9 +54,16 @@ export interface Dialect {
   readonly schemaIds: boolean;
   /** Whether records tell their time always, or only if the producer gave one. */
   readonly timestamps: 'always' | 'given';
+  /** What the name of a header is called, among the headers of a record that is read. */
+  readonly headerName: 'key' | 'name';
   /** Whether base_uri has the port even if it is the usual one. */
   readonly explicitPort: boolean;
+  /** X-Forwarded-Path: the whole path as the client called it, or what stands before ours. */
+  readonly forwardedPath: 'whole' | 'prefix';
 }
+
+/** HTTP status and `error_code` of a failure. */
+export type StatusAndCode = readonly [status: number, code: number];
 
 const confluent: Dialect = {
   commitOffset: 'last',
@@ -50,12 +75,23 @@ const confluent: Dialect = {
   waitBounded: true,
   reset: 'latest',
   errorCode: 'detailed',
-  missingTopicCode: 40401,
+  missingTopicCode: { itself: 40401, elsewhere: 40401 },
+  badPartition: [404, 404],
+  badRecord: 422,
+  noRecords: 422,
+  notBase64: [422, 42206],
+  valueRequired: false,
+  undecodable: [500, 50002],
+  emptySubscription: 204,
+  notReading: [409, 40903],
+  subscribedPartitions: false,
   wrongFormatCode: 40601,
   failureShape: 'confluent',
   schemaIds: true,
   timestamps: 'given',
+  headerName: 'key',
   explicitPort: false,
+  forwardedPath: 'prefix',
 };
 
 const karapace: Dialect = {
@@ -66,9 +102,14 @@ const karapace: Dialect = {
   waitMs: 11_000,
   waitBounded: false,
   reset: 'earliest',
-  missingTopicCode: 40403,
+  missingTopicCode: { itself: 40403, elsewhere: 40401 },
+  noRecords: 400,
+  notBase64: [400, 400],
+  undecodable: [422, 422],
+  emptySubscription: 409,
   failureShape: 'karapace',
   timestamps: 'always',
+  headerName: 'name',
 };
 
 const strimzi: Dialect = {
@@ -79,10 +120,18 @@ const strimzi: Dialect = {
   waitMs: 100,
   waitBounded: false,
   errorCode: 'status',
+  badPartition: [400, 400],
+  badRecord: 400,
+  noRecords: 400,
+  valueRequired: true,
+  undecodable: [406, 406],
+  notReading: [500, 500],
+  subscribedPartitions: true,
   failureShape: 'strimzi',
   schemaIds: false,
   timestamps: 'always',
   explicitPort: true,
+  forwardedPath: 'whole',
 };
 
 const redpanda: Dialect = {
@@ -92,6 +141,9 @@ const redpanda: Dialect = {
   waitMs: 100,
   waitBounded: false,
   reset: 'earliest',
+  missingTopicCode: { itself: 40402, elsewhere: 40402 },
+  badPartition: [400, 40002],
+  undecodable: [422, 422],
   wrongFormatCode: 406,
   failureShape: 'redpanda',
   schemaIds: false,

@@ -2,6 +2,7 @@
  * The Kafka REST v2 face at the root of a front: its own paths, errors and media types, beside /v1 and with the same
  * checks of who may call. It is a translation; everything is done by the native operations.
  */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { NextFunction, Request, Response } from 'express';
 import { GantryError } from '../../src/base/errors';
 import { writeAnswer, type Exchange } from '../answer';
@@ -57,6 +58,11 @@ export class KafkaFace {
       if (url.startsWith('/v1') || !(FIRST.test(url) || isRoot(req))) return next();
       void this.#serve(rim, open(rim, req, res));
     };
+  }
+
+  /** Behind everything that is served: what its clients look for in vain, they are told in the form of this API. */
+  fallback(rim: Rim): (req: Request, res: Response, next: NextFunction) => void {
+    return (req, res, next) => (isClient(req) ? void this.#serve(rim, open(rim, req, res)) : next());
   }
 
   async #serve(rim: Rim, exchange: Exchange): Promise<void> {
@@ -118,6 +124,13 @@ export class KafkaFace {
     writeAnswer(exchange, { status, headers, ...(json === undefined ? { body } : { json }) }, rim.clock);
   }
 }
+
+/** Who says so by a media type of this API, or by a dialect. */
+const isClient = ({ url, headers }: Request): boolean => !url.startsWith('/v1') && namesThisApi(headers);
+
+const namesThisApi = (headers: IncomingHttpHeaders): boolean =>
+  [headers.accept, headers['content-type']].some((type) => type?.includes('application/vnd.kafka')) ||
+  headers[DIALECT_HEADER] !== undefined;
 
 /** The root is the browser's and the native clients', unless somebody asks for it in this API's type. */
 const isRoot = ({ url, headers, method }: Request): boolean =>

@@ -16,7 +16,12 @@ export class KafkaFault extends Error {
   }
 }
 
-export const topicMissing = (): KafkaFault => new KafkaFault(404, 40401, 'Topic not found.');
+/** As far as a dialect says it. `itself`: the topic was asked for, and not something of it. */
+export const topicMissing = (
+  { missingTopicCode: codes }: { readonly missingTopicCode: { readonly itself: number; readonly elsewhere: number } },
+  name: string,
+  itself = false,
+): KafkaFault => new KafkaFault(404, itself ? codes.itself : codes.elsewhere, `Topic ${name.slice(0, 127)} not found.`);
 export const partitionMissing = (): KafkaFault => new KafkaFault(404, 40402, 'Partition not found.');
 export const instanceMissing = (): KafkaFault => new KafkaFault(404, 40403, 'Consumer instance not found.');
 export const instanceExists = (): KafkaFault =>
@@ -26,6 +31,10 @@ export const unprocessable = (detail: string): KafkaFault => new KafkaFault(422,
 export const invalidConfig = (detail: string): KafkaFault =>
   new KafkaFault(422, 42204, `Invalid consumer configuration: ${detail}`);
 export const notAcceptable = (): KafkaFault => new KafkaFault(406, 406, 'HTTP 406 Not Acceptable');
+
+/** A failure whose status and code a dialect says. */
+export const faultAs = ([status, code]: readonly [status: number, code: number], message: string): KafkaFault =>
+  new KafkaFault(status, code, message);
 
 /** What is not listed is 50002: the cluster refused, and repeating it will not help. */
 const FAULTS: { readonly [C in Code]?: readonly [status: number, code: number] } = {

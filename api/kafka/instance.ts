@@ -1,20 +1,12 @@
 /** One consumer instance at the front that has it. Its calls are served one after the other. */
 import type { Clock } from '../../src/base/clock';
 import { Assigned } from './assigned';
-import { illegalState, partitionMissing, topicMissing } from './faults';
+import { illegalState } from './faults';
 import type { Native } from './native';
 import type { InstanceNote } from './notes';
-import { partitionsOf } from './partitions';
-import { topicOf } from './produce';
-import type { QueueAt, Reading } from './reading';
+import { nameOfQueue, type Place, type QueueOffset, type Reading, type Shortened } from './reading';
 import type { Settings } from './settings';
 import { Subscribed, type Wanted } from './subscribed';
-
-/** A partition as clients name it. */
-export interface Place {
-  readonly topic: string;
-  readonly partition: number;
-}
 
 export class Instance {
   readonly group: string;
@@ -24,6 +16,8 @@ export class Instance {
   readonly #clock: Clock;
   #reading: Reading | undefined;
   #reads: InstanceNote['reads'];
+  /** Commits that were stored as the end of their queue, by queue. */
+  readonly #shortened = new Map<string, Shortened>();
   #turn: Promise<unknown> = Promise.resolve();
   #busy = 0;
   #usedAt: number;
@@ -82,10 +76,10 @@ export class Instance {
     }
   }
 
-  /** Replaces an earlier subscription. */
+  /** Replaces an earlier subscription; by one to no topic it is given up. */
   async subscribe(wanted: Wanted, signal: AbortSignal): Promise<void> {
-    if (this.#reading instanceof Assigned)
-      throw illegalState('Subscription to topics, partitions and pattern are mutually exclusive');
+    if (this.#reading instanceof Assigned) throw exclusive();
+    if ('topics' in wanted && wanted.topics.length === 0) return this.stop(true, signal);
     const reading = new Subscribed(this.#parts(), wanted);
     await this.#reading?.stop(true, signal);
     this.#reading = undefined;
@@ -94,16 +88,28 @@ export class Instance {
     this.#reads = wanted;
   }
 
-  /** Replaces an earlier assignment. */
+  /** Replaces an earlier assignment; by one of no partition it is given up. */
   async assign(places: readonly Place[], signal: AbortSignal): Promise<void> {
-    if (this.#reading instanceof Subscribed)
-      throw illegalState('Subscription to topics, partitions and pattern are mutually exclusive');
-    const queues = await queuesOf(this.#native, places);
-    const reading = new Assigned(this.#parts());
+    if (this.#reading instanceof Subscribed) throw exclusive();
+    if (places.length === 0) return this.stop(true, signal);
+    const reading = new Assigned(this.#parts(), places);
     await this.#reading?.stop(true, signal);
-    await reading.start(queues, signal);
+    await reading.start(signal);
     this.#reading = reading;
     this.#reads = { assigned: places };
+  }
+
+  /** Commits for its client. `beyond`: see Reading.commit. Throws 409 when it reads nothing. */
+  async commit(offsets: readonly QueueOffset[], beyond: number, signal: AbortSignal): Promise<void> {
+    if (!this.#reading) throw illegalState('The consumer instance is neither subscribed nor assigned');
+    for (const one of await this.#reading.commit(offsets, beyond, signal))
+      this.#shortened.set(nameOfQueue(one.at), one);
+  }
+
+  /** What its client is told of a committed offset: what it said itself, as long as that is what is stored. */
+  toldOffset({ nextOffset, ...queue }: QueueOffset): number {
+    const own = this.#shortened.get(nameOfQueue(queue));
+    return own?.stored === nextOffset ? own.at.nextOffset : nextOffset;
   }
 
   /** As it read at the front that had it before; position = committed. */
@@ -127,15 +133,4 @@ export class Instance {
   }
 }
 
-/** The queues of partitions. Throws 404 for what does not exist. */
-export async function queuesOf(native: Native, places: readonly Place[]): Promise<QueueAt[]> {
-  return Promise.all(
-    places.map(async ({ topic, partition }) => {
-      const facts = await topicOf(native, topic);
-      if (!facts) throw topicMissing();
-      const queue = partitionsOf(facts).queueOf(partition);
-      if (!queue) throw partitionMissing();
-      return { topic, broker: queue.broker, queueId: queue.queueId };
-    }),
-  );
-}
+const exclusive = () => illegalState('Subscription to topics, partitions and pattern are mutually exclusive');

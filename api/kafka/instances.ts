@@ -84,7 +84,7 @@ export class Instances {
   async find(group: string, name: string, signal: AbortSignal): Promise<Instance | string> {
     const here = this.#instances.get(keyOf(group, name))?.instance;
     if (here) return here;
-    const note = canBe(group, name) ? await this.#parts.notes.get(group, name, signal) : undefined;
+    const note = canBe(name) ? await this.#parts.notes.get(group, name, signal) : undefined;
     if (!note) throw instanceMissing();
     // It was here before this process began.
     return note.front === this.#parts.address() ? this.takeOver(group, name, signal) : note.front;

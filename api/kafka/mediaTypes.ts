@@ -4,14 +4,22 @@ import { KafkaFault, notAcceptable } from './faults';
 
 /** How keys and values stand in JSON: base64, as JSON, or as strings. */
 export type Format = 'binary' | 'json' | 'text';
+/** Formats that need a schema registry, which there is none of: an instance may have one, and no record fits it. */
+export type SchemaFormat = 'avro' | 'jsonschema' | 'protobuf';
 
 const FORMATS: readonly Format[] = ['binary', 'json', 'text'];
+const SCHEMA_FORMATS: readonly SchemaFormat[] = ['avro', 'jsonschema', 'protobuf'];
+/** What an instance can be created with. */
+export const INSTANCE_FORMATS: readonly (Format | SchemaFormat)[] = [...FORMATS, ...SCHEMA_FORMATS];
+
+export const needsSchema = (format: Format | SchemaFormat): format is SchemaFormat =>
+  SCHEMA_FORMATS.some((one) => one === format);
 const TYPE = /^application\/vnd\.kafka(?:\.([a-z]+))?(?:\.v([12]))?\+json$/;
 const PLAIN = new Set(['application/json', 'application/octet-stream']);
 
 export interface BodyType {
   /** Undefined: the type names none. */
-  readonly format: Format | undefined;
+  readonly format: Format | SchemaFormat | undefined;
   readonly version: 1 | 2;
 }
 
@@ -36,9 +44,16 @@ function readType(type: string): BodyType | undefined {
   if (PLAIN.has(type)) return ANY;
   const [whole, name, version] = TYPE.exec(type) ?? [];
   if (whole === undefined) return undefined;
-  const format = FORMATS.find((one) => one === name);
+  const format = INSTANCE_FORMATS.find((one) => one === name);
   if (name !== undefined && !format) return undefined;
   return { format, version: version === '1' ? 1 : 2 };
+}
+
+/** The format of records in a body; binary unless the type names another. Throws 415, also for formats with a schema. */
+export function recordFormatOf(header: string | undefined): Format {
+  const { format = 'binary' } = bodyTypeOf(header);
+  if (needsSchema(format)) throw unsupported(header!);
+  return format;
 }
 
 const unsupported = (header: string): KafkaFault =>
@@ -51,12 +66,13 @@ const unsupported = (header: string): KafkaFault =>
 const V2 = 'application/vnd.kafka.v2+json';
 const GENERAL = [V2, 'application/vnd.kafka.v1+json', 'application/vnd.kafka+json', 'application/json'];
 const EMBEDDED = FORMATS.flatMap((format) => [typeOf(format, 2), typeOf(format, 1)]);
+const WITH_SCHEMA = SCHEMA_FORMATS.flatMap((format) => [typeOf(format, 2), typeOf(format, 1)]);
 
-export function typeOf(format: Format, version: 1 | 2): string {
+export function typeOf(format: Format | SchemaFormat, version: 1 | 2): string {
   return `application/vnd.kafka.${format}.v${version}+json`;
 }
 
-const WITH_EMBEDDED = [...GENERAL, ...EMBEDDED];
+const WITH_EMBEDDED = [...GENERAL, ...EMBEDDED, ...WITH_SCHEMA];
 
 /** The type of an answer without records. Throws 406. Clients that ask for their records' type get it here, too. */
 export function answerType(accept: string | undefined): string {
@@ -70,7 +86,7 @@ export function answerType(accept: string | undefined): string {
  * The type of an answer with records of an instance. Throws 406 when nothing of this API is wanted, and `wrongFormat`
  * when records are, in another format only.
  */
-export function recordsType(accept: string | undefined, format: Format, wrongFormat: number): string {
+export function recordsType(accept: string | undefined, format: Format | SchemaFormat, wrongFormat: number): string {
   const own = [typeOf(format, 2), typeOf(format, 1)];
   const type = preferred(accept, [...own, ...GENERAL]);
   if (type !== undefined) return type;
@@ -86,5 +102,6 @@ export function recordsType(accept: string | undefined, format: Format, wrongFor
 export function wantedFormat(accept: string | undefined): { format: Format; type: string } {
   const type = preferred(accept, [...EMBEDDED, ...GENERAL]);
   if (type === undefined) throw notAcceptable();
-  return { format: readType(type)?.format ?? 'binary', type };
+  const format = FORMATS.find((one) => one === readType(type)?.format);
+  return { format: format ?? 'binary', type };
 }

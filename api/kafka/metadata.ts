@@ -7,7 +7,8 @@ import type { KafkaAnswer, KafkaCall, KafkaHandlers } from './exchange';
 import { KafkaFault, partitionMissing, topicMissing, unprocessable } from './faults';
 import { answerType } from './mediaTypes';
 import { partitionsOf, type Partitions, type QueuePlace, type TopicFacts } from './partitions';
-import { partitionNumber, topicOf } from './produce';
+import { topicOf } from './places';
+import { partitionNumber } from './produce';
 import { readObject } from './produceBody';
 
 interface BrokerInfo {
@@ -49,7 +50,7 @@ export function metadataHandlers(native: Native): KafkaHandlers<MetadataOperatio
     listTopics: async (call) => answer(call, await topicNames(native, call.signal)),
 
     async getTopic(call) {
-      const topic = await existing(native, call);
+      const topic = await existing(native, call, true);
       const brokers = await numbers(call);
       const partitions = partitionsOf(topic);
       return answer(call, {
@@ -70,14 +71,14 @@ export function metadataHandlers(native: Native): KafkaHandlers<MetadataOperatio
 
     async getPartition(call) {
       const partitions = partitionsOf(await existing(native, call));
-      const number = partitionNumber(call.params['partition']!);
+      const number = partitionNumber(call);
       if (!partitions.queueOf(number)) throw partitionMissing();
       return answer(call, view(partitions, number, await numbers(call)));
     },
 
     async getPartitionOffsets(call) {
       const topic = await existing(native, call);
-      const place = partitionsOf(topic).queueOf(partitionNumber(call.params['partition']!));
+      const place = partitionsOf(topic).queueOf(partitionNumber(call));
       if (!place) throw partitionMissing();
       const { minOffset, maxOffset } = await queueInfo(native, topic.name, place, call.signal);
       return answer(call, { beginning_offset: minOffset, end_offset: maxOffset });
@@ -87,11 +88,12 @@ export function metadataHandlers(native: Native): KafkaHandlers<MetadataOperatio
   };
 }
 
-/** The topic of the path. Throws 404 with the number that the dialect has for it. */
-export async function existing(native: Native, call: KafkaCall): Promise<TopicFacts> {
-  const topic = await topicOf(native, call.params['topic']!);
+/** The topic of the path. Throws 404 with the number that the dialect has for it, also `itself`, when nothing of it is meant. */
+export async function existing(native: Native, call: KafkaCall, itself = false): Promise<TopicFacts> {
+  const name = call.params['topic']!;
+  const topic = await topicOf(native, name);
   if (topic) return topic;
-  throw new KafkaFault(404, call.dialect.missingTopicCode, topicMissing().message);
+  throw topicMissing(call.dialect, name, itself);
 }
 
 async function brokerNumbers(native: Native, signal: AbortSignal): Promise<Map<string, number>> {
@@ -119,18 +121,29 @@ export async function topicNames(native: Native, signal: AbortSignal): Promise<s
   return names;
 }
 
-/** Where a queue begins and ends now. */
+/** Where a queue begins and ends now. Throws 503 when its broker is away. */
 export async function queueInfo(
   native: Native,
   topic: string,
   place: QueuePlace,
   signal: AbortSignal,
 ): Promise<QueueInfo> {
+  return (await queueInfos(native, topic, signal))(place);
+}
+
+/** Where the queues of a topic begin and end now, to be asked for each; throws 503 for one whose broker is away. */
+export async function queueInfos(
+  native: Native,
+  topic: string,
+  signal: AbortSignal,
+): Promise<(place: QueuePlace) => QueueInfo> {
   const answer = await native.call('listQueues', { path: { topic }, query: {} }, signal);
   const { queues } = answer.orThrow().json<{ queues: QueueInfo[] }>();
-  const found = queues.find(({ broker, queueId }) => broker === place.broker && queueId === place.queueId);
-  if (found) return found;
-  throw new KafkaFault(503, 50301, `The broker of this partition, ${place.broker}, is away.`);
+  return (place) => {
+    const found = queues.find(({ broker, queueId }) => broker === place.broker && queueId === place.queueId);
+    if (found) return found;
+    throw new KafkaFault(503, 50301, `The broker of this partition, ${place.broker}, is away.`);
+  };
 }
 
 /** There is one replica, the master: it leads, as long as it lives. */

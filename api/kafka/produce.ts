@@ -10,10 +10,11 @@ import { attributeFault } from '../messageAttributes';
 import { propertiesOf, ROOM, searchKeyOf } from './attributes';
 import type { Dialect, FailureShape } from './dialects';
 import type { KafkaAnswer, KafkaCall, KafkaHandlers } from './exchange';
-import { KafkaFault, partitionMissing, recordCodeOf, topicMissing } from './faults';
-import { answerType, bodyTypeOf, type Format } from './mediaTypes';
+import { faultAs, KafkaFault, partitionMissing, recordCodeOf, topicMissing } from './faults';
+import { answerType, recordFormatOf, type Format } from './mediaTypes';
 import type { Native, Sent } from './native';
 import { partitionsOf, type Partitions, type TopicFacts } from './partitions';
+import { topicOf } from './places';
 import { readRecords, type OutgoingRecord } from './produceBody';
 
 /** What became of a record. */
@@ -22,10 +23,14 @@ type Outcome = Sent | { readonly error: KafkaFault };
 export function produceHandlers(native: Native): KafkaHandlers<'produce' | 'produceToPartition'> {
   const produce = async (call: KafkaCall, partition?: number): Promise<KafkaAnswer> => {
     const type = answerType(call.headers.accept);
-    const format = bodyTypeOf(call.headers['content-type']).format ?? 'binary';
-    const records = readRecords(await call.body(), format);
-    const topic = await topicOf(native, call.params['topic']!);
-    if (!topic) return missing(call.dialect, records.length, type, partition);
+    const format = recordFormatOf(call.headers['content-type']);
+    const records = readRecords(await call.body(), format, call.dialect);
+    const name = call.params['topic']!;
+    const topic = await topicOf(native, name);
+    if (!topic) {
+      if (call.dialect.missingTopic === '404' || partition !== undefined) throw topicMissing(call.dialect, name);
+      return missing(call.dialect, records.length, type);
+    }
     const partitions = partitionsOf(topic);
     if (partition !== undefined && !partitions.queueOf(partition)) throw partitionMissing();
     const placed = partition === undefined ? records : records.map((record) => ({ ...record, partition }));
@@ -39,28 +44,21 @@ export function produceHandlers(native: Native): KafkaHandlers<'produce' | 'prod
   };
   return {
     produce: (call) => produce(call),
-    produceToPartition: (call) => produce(call, partitionNumber(call.params['partition']!)),
+    produceToPartition: (call) => produce(call, partitionNumber(call)),
   };
 }
 
-/** A partition in a path. Throws 404 for what can be none. */
-export function partitionNumber(text: string): number {
-  if (!/^[0-9]{1,9}$/.test(text)) throw partitionMissing();
-  return Number(text);
+/** The partition in a path. Throws what the dialect has for one that is no number of 32 bits, 404 for a negative one. */
+export function partitionNumber({ params, dialect }: KafkaCall): number {
+  const text = params['partition']!;
+  const number = /^-?[0-9]{1,10}$/.test(text) ? Number(text) : NaN;
+  if (!(Math.abs(number) < 2 ** 31))
+    throw faultAs(dialect.badPartition, `The partition ${text.slice(0, 100)} is not a whole number.`);
+  if (number < 0) throw partitionMissing();
+  return number;
 }
 
-/** The topic; undefined when there is none. */
-export async function topicOf(native: Native, name: string): Promise<TopicFacts | undefined> {
-  try {
-    return await native.topic(name);
-  } catch (error) {
-    if (error instanceof GantryError && error.code === 'TOPIC_NOT_FOUND') return undefined;
-    throw error;
-  }
-}
-
-function missing(dialect: Dialect, records: number, type: string, partition?: number): KafkaAnswer {
-  if (dialect.missingTopic === '404' || partition !== undefined) throw topicMissing();
+function missing(dialect: Dialect, records: number, type: string): KafkaAnswer {
   const error = new GantryError('TOPIC_NOT_FOUND', 'This server does not host this topic-partition.');
   const failures = Array.from({ length: records }, () => failureOf(dialect.failureShape, error));
   return results(dialect, failures, dialect.partialFailure, type);

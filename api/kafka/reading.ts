@@ -4,6 +4,12 @@ import type { Reset } from './groupSetup';
 import type { Native } from './native';
 import type { NativeMessage } from './records';
 
+/** A partition as clients name it. */
+export interface Place {
+  readonly topic: string;
+  readonly partition: number;
+}
+
 /** A partition by its queue. */
 export interface QueueAt {
   readonly topic: string;
@@ -19,6 +25,7 @@ export interface QueueOffset extends QueueAt {
 export type SeekTarget = 'EARLIEST' | 'LATEST' | number;
 
 export interface Bounds {
+  /** Of keys and values, about: what is over it is given back. */
   readonly maxBytes: number;
   /** Milliseconds. */
   readonly waitMs: number;
@@ -46,8 +53,9 @@ export interface Reading {
   delivered(message: NativeMessage): void;
   /** Commits all that was delivered. */
   commitDelivered(signal: AbortSignal): Promise<void>;
-  commit(offsets: readonly QueueOffset[], signal: AbortSignal): Promise<void>;
-  /** Throws what `unassigned` makes for a partition that it does not read. */
+  /** Answers those that were stored as the end of their queue, because they lie behind it, by `beyond` at most. */
+  commit(offsets: readonly QueueOffset[], beyond: number, signal: AbortSignal): Promise<readonly Shortened[]>;
+  /** Moves the reading position and commits nothing. Throws what `unassigned` makes for a partition that it does not read. */
   seek(
     to: readonly (QueueAt & { readonly to: SeekTarget })[],
     unassigned: () => Error,
@@ -55,6 +63,8 @@ export interface Reading {
   ): Promise<void>;
   /** What it reads now. */
   queues(signal: AbortSignal): Promise<readonly QueueAt[]>;
+  /** Assigned partitions that do not exist yet: they are read as soon as they do. */
+  readonly missing: readonly Place[];
   /** Sign of life; also looks for topics that came. */
   refresh(signal: AbortSignal): Promise<void>;
   /** It reads no more. `commits`: with auto commit, what was delivered counts as handled. */
@@ -63,17 +73,22 @@ export interface Reading {
 
 export const nameOfQueue = ({ topic, broker, queueId }: QueueAt): string => `${topic} ${broker} ${queueId}`;
 
-/** How far each queue was handed on. */
-export class Delivered {
+/** A commit behind the end of a queue: `stored` is that end. */
+export interface Shortened {
+  readonly at: QueueOffset;
+  readonly stored: number;
+}
+
+/** The next offset of each queue that was read, or sought, since the last commit: what a commit of everything means. */
+export class Consumed {
   readonly #next = new Map<string, QueueOffset>();
 
   note({ topic, broker, queueId, queueOffset }: NativeMessage): void {
-    const at = { topic, broker, queueId, nextOffset: queueOffset + 1 };
-    this.#next.set(nameOfQueue(at), at);
+    this.move({ topic, broker, queueId, nextOffset: queueOffset + 1 });
   }
 
-  forget(at: QueueAt): void {
-    this.#next.delete(nameOfQueue(at));
+  move(at: QueueOffset): void {
+    this.#next.set(nameOfQueue(at), at);
   }
 
   clear(): void {

@@ -2,9 +2,21 @@
  * Messages as records, written as JSON text. A record that cannot be shown in the wanted format is shown as text or, if
  * it is none, in base64, and says so in a header: one of them never fails an answer.
  */
-import { headersOf, keyOf, SHOWN, textOf, timestampOf, VALUE, type Attributes, type Header } from './attributes';
+import {
+  HEADERS,
+  headersOf,
+  KEY,
+  keyOf,
+  SHOWN,
+  textOf,
+  timestampOf,
+  VALUE,
+  type Attributes,
+  type Header,
+} from './attributes';
 import type { Dialect } from './dialects';
-import type { Format } from './mediaTypes';
+import { faultAs } from './faults';
+import { needsSchema, type Format, type SchemaFormat } from './mediaTypes';
 
 /** A message as the native operations tell it. */
 export interface NativeMessage extends Attributes {
@@ -26,7 +38,7 @@ export interface NativeMessage extends Attributes {
 
 /** How records are to be written. */
 export interface Writing {
-  readonly format: Format;
+  readonly format: Format | SchemaFormat;
   readonly version: 1 | 2;
   readonly dialect: Dialect;
 }
@@ -43,9 +55,36 @@ interface Shown {
 
 const NULL: Shown = { json: 'null' };
 
-/** One record as JSON text. */
+/** Bytes of a record's key, value and headers (about), before they are written as JSON. */
+export function bytesOf(message: NativeMessage): number {
+  const { body, bodyEncoding, properties } = message;
+  const value = bodyEncoding === 'BASE64' ? base64Bytes(body) : Buffer.byteLength(body);
+  const key = properties[KEY];
+  const headers = properties[HEADERS];
+  return (
+    value +
+    (key === undefined ? Buffer.byteLength(message.messageGroup ?? '') : base64Bytes(key)) +
+    (headers === undefined ? 0 : Math.floor((headers.length * 3) / 4))
+  );
+}
+
+/** Of one native read at most, as the contract has it. */
+const READ_BYTES = 8 * 1024 * 1024;
+/** What a native read counts beside key and value: a thousand small messages have no more than this. */
+const OVERHEAD_BYTES = 256 * 1024;
+
+/** What a native read is asked for to get `bytes` of keys and values: it counts messages as they are stored. */
+export const storedBytes = (bytes: number): number => Math.min(bytes * 2 + OVERHEAD_BYTES, READ_BYTES);
+
+const base64Bytes = (text: string): number => Buffer.byteLength(text, 'base64');
+
+/** One record as JSON text. Throws a KafkaFault when the format needs a schema and there is something to decode. */
 export function recordJson(message: NativeMessage, partition: number, { format, version, dialect }: Writing): string {
   const keyBytes = keyOf(message);
+  if (needsSchema(format)) {
+    if (keyBytes !== null || !hasNoValue(message)) throw undecodable(message, partition, format, dialect);
+    return recordJson(message, partition, { format: 'json', version, dialect });
+  }
   const key = keyBytes === null ? NULL : showBytes(keyBytes, format);
   const value = showValue(message, format);
   const { topic, queueOffset } = message.origin ?? message;
@@ -57,22 +96,30 @@ export function recordJson(message: NativeMessage, partition: number, { format, 
   const headers = headersOf(message);
   if (key.as) headers.push(fallback('key', key.as));
   if (value.as) headers.push(fallback('value', value.as));
-  if (headers.length > 0) json += `,"headers":${headersJson(headers)}`;
+  if (headers.length > 0) json += `,"headers":${headersJson(headers, dialect)}`;
   return `${json}}`;
 }
 
+const undecodable = ({ queueOffset }: NativeMessage, partition: number, format: SchemaFormat, dialect: Dialect) =>
+  faultAs(
+    dialect.undecodable,
+    `The record at offset ${queueOffset} of partition ${partition} cannot be decoded as ${format}: there is no schema registry here. Create the instance with the format binary, json or text.`,
+  );
+
 const fallback = (part: string, as: string): Header => ({ name: FALLBACK, value: Buffer.from(`${part}=${as}`) });
 
-const headersJson = (headers: readonly Header[]): string =>
-  JSON.stringify(headers.map(({ name, value }) => ({ key: name, value: value?.toString('base64') ?? null })));
+const headersJson = (headers: readonly Header[], { headerName }: Dialect): string =>
+  JSON.stringify(headers.map(({ name, value }) => ({ [headerName]: name, value: value?.toString('base64') ?? null })));
 
 function showValue(message: NativeMessage, format: Format): Shown {
-  const { body, bodyEncoding, properties } = message;
-  if (body === '' && properties[VALUE] === 'null') return NULL;
+  const { body, bodyEncoding } = message;
+  if (hasNoValue(message)) return NULL;
   if (bodyEncoding === 'BASE64')
     return format === 'binary' ? { json: `"${body}"` } : showBytes(Buffer.from(body, 'base64'), format);
   return format === 'binary' ? { json: `"${Buffer.from(body, 'utf8').toString('base64')}"` } : showText(body, format);
 }
+
+const hasNoValue = ({ body, properties }: NativeMessage): boolean => body === '' && properties[VALUE] === 'null';
 
 function showBytes(bytes: Buffer, format: Format): Shown {
   if (format === 'binary') return { json: `"${bytes.toString('base64')}"` };

@@ -3,21 +3,22 @@ import { LIMITS } from '../../src/base/limits';
 import type { Clock } from '../../src/base/clock';
 import { withInstance, type ConsumerParts } from './consumers';
 import type { KafkaAnswer, KafkaCall, KafkaHandlers } from './exchange';
-import { illegalState, KafkaFault, partitionMissing, unprocessable } from './faults';
+import { faultAs, KafkaFault, partitionMissing, unprocessable } from './faults';
 import type { Instance } from './instance';
 import { bodyTypeOf, recordsType, wantedFormat } from './mediaTypes';
 import { existing } from './metadata';
 import type { Native } from './native';
 import { partitionsOf, type Partitions } from './partitions';
-import { partitionNumber, topicOf } from './produce';
-import { recordJson, type NativeMessage, type Writing } from './records';
+import { topicOf } from './places';
+import { partitionNumber } from './produce';
+import { bytesOf, recordJson, storedBytes, type NativeMessage, type Writing } from './records';
 
 /** Bytes of an answer when nobody says: about what a server can hold for many clients at once. */
 const MAX_BYTES = 4 * 1024 * 1024;
 /** Longest wait that is granted, milliseconds. */
 const MAX_WAIT_MS = 5 * 60_000;
-/** What JSON adds to the bytes of a message, about: less is asked for than may be answered. */
-const GROWTH = 2;
+/** Bytes that a client may ask for, and characters of an answer, whatever was asked for. */
+const MOST_BYTES = 64 * 1024 * 1024;
 const V1_COUNT = 100;
 /** Partitions that move end the native wait early, and so do looks for new topics; a server that stops does so each time. */
 const EMPTY_ANSWERS = 64;
@@ -62,7 +63,8 @@ export function recordHandlers(
 async function readInstance(native: Native, clock: Clock, call: KafkaCall, instance: Instance): Promise<KafkaAnswer> {
   const { settings, reading } = instance;
   const type = recordsType(call.headers.accept, settings.format, call.dialect.wrongFormatCode);
-  if (!reading) throw illegalState('Consumer is not subscribed to any topics or assigned any partitions');
+  if (!reading)
+    throw faultAs(call.dialect.notReading, 'Consumer is not subscribed to any topics or assigned any partitions');
   const writing: Writing = { format: settings.format, version: versionOf(type), dialect: call.dialect };
   const page = new RecordPage(native, writing, bytesIn(call));
   const deadline = clock.monotonic() + waitOf(call, instance);
@@ -71,7 +73,14 @@ async function readInstance(native: Native, clock: Clock, call: KafkaCall, insta
   for (let first = true; ; first = false) {
     const waitMs = Math.floor(Math.min(Math.max(deadline - clock.monotonic(), 0), LIMITS.waitMs));
     const messages = await reading.next({ maxBytes: page.room, waitMs, first }, call.signal);
-    const fitting = await page.add(messages);
+    let fitting: number;
+    try {
+      fitting = await page.add(messages);
+    } catch (error) {
+      // Nobody gets any of them: the next call finds the same.
+      reading.giveBack([...taken, ...messages]);
+      throw error;
+    }
     taken.push(...messages.slice(0, fitting));
     if (fitting < messages.length) reading.giveBack(messages.slice(fitting));
     if (messages.length === 0) empty++;
@@ -102,11 +111,11 @@ function numberIn(call: KafkaCall, name: string): number | undefined {
   return Number(text);
 }
 
-const bytesIn = (call: KafkaCall): number => Math.min(numberIn(call, 'max_bytes') ?? MAX_BYTES, 64 * 1024 * 1024);
+const bytesIn = (call: KafkaCall): number => Math.min(numberIn(call, 'max_bytes') ?? MAX_BYTES, MOST_BYTES);
 
 const versionOf = (type: string): 1 | 2 => (type.includes('.v1+') ? 1 : 2);
 
-/** Records of one answer, as many as fit. */
+/** Records of one answer, as many as fit: what counts is the bytes of keys and values before they become JSON. */
 class RecordPage {
   readonly #native: Native;
   readonly #writing: Writing;
@@ -114,7 +123,7 @@ class RecordPage {
   readonly #partitions = new Map<string, Partitions | undefined>();
   #text = '';
   count = 0;
-  /** Of the records as JSON, about: characters. */
+  /** Of keys and values. */
   bytes = 0;
 
   constructor(native: Native, writing: Writing, maxBytes: number) {
@@ -123,9 +132,9 @@ class RecordPage {
     this.#maxBytes = maxBytes;
   }
 
-  /** Bytes of messages worth asking for. */
+  /** Bytes of keys and values that there is room for; at least one. */
   get room(): number {
-    return Math.min(Math.max(Math.floor((this.#maxBytes - this.bytes) / GROWTH), 1), 8 * 1024 * 1024);
+    return Math.max(this.#maxBytes - this.bytes, 1);
   }
 
   get json(): string {
@@ -139,9 +148,11 @@ class RecordPage {
       const { topic, broker, queueId } = message.origin ?? message;
       if (!this.#partitions.has(topic)) this.#partitions.set(topic, await this.#partitionsOf(topic));
       const json = recordJson(message, this.#partitions.get(topic)?.numberOf(broker, queueId) ?? -1, this.#writing);
-      if (this.count > 0 && this.bytes + json.length > this.#maxBytes) return i;
+      const bytes = bytesOf(message);
+      const tooMany = this.bytes + bytes > this.#maxBytes || this.#text.length + json.length > MOST_BYTES;
+      if (this.count > 0 && tooMany) return i;
       this.#text += this.count === 0 ? json : `,${json}`;
-      this.bytes += json.length + 1;
+      this.bytes += bytes;
       this.count++;
     }
     return messages.length;
@@ -162,7 +173,7 @@ async function readPartition(
   const asked = bodyTypeOf(call.headers['content-type']).format;
   const { format, type } = wantedFormat(call.headers.accept);
   const topic = await existing(native, call);
-  const place = partitionsOf(topic).queueOf(partitionNumber(call.params['partition']!));
+  const place = partitionsOf(topic).queueOf(partitionNumber(call));
   if (!place) throw partitionMissing();
   const writing = {
     format: type.includes('kafka.') ? format : (asked ?? format),
@@ -170,7 +181,7 @@ async function readPartition(
     dialect: call.dialect,
   };
   const page = new RecordPage(native, writing, bounds.maxBytes);
-  const query = { ...bounds, maxBytes: page.room, offset: numberIn(call, 'offset') ?? 0 };
+  const query = { ...bounds, maxBytes: storedBytes(page.room), offset: numberIn(call, 'offset') ?? 0 };
   const answer = await native.call('readQueue', { path: { topic: topic.name, ...place }, query }, call.signal);
   if (!answer.ok) {
     const failure = answer.failure();

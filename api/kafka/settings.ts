@@ -2,10 +2,10 @@
 import type { Dialect } from './dialects';
 import { invalidConfig, unprocessable } from './faults';
 import type { Reset } from './groupSetup';
-import type { Format } from './mediaTypes';
+import { INSTANCE_FORMATS, type Format, type SchemaFormat } from './mediaTypes';
 
 export interface Settings {
-  readonly format: Format;
+  readonly format: Format | SchemaFormat;
   readonly autoCommit: boolean;
   readonly reset: Reset;
   /** Longest wait of a call for records, milliseconds; undefined: as the dialect says. */
@@ -16,9 +16,7 @@ export interface Settings {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const FORMATS: readonly Format[] = ['binary', 'json', 'text'];
 const NAME = /^[A-Za-z0-9_.:@-]{1,128}$/;
-const GROUP = /^[A-Za-z0-9_.-]{1,120}$/;
 
 /** The name in a creation; undefined: one is to be made up. Throws 422. */
 export function nameIn(fields: Fields): string | undefined {
@@ -28,30 +26,26 @@ export function nameIn(fields: Fields): string | undefined {
   throw unprocessable('name must be 1 to 128 of the characters A-Z a-z 0-9 _ . : @ -');
 }
 
-/** Whether there may be an instance of that name in a group of that name. */
-export const canBe = (group: string, name: string): boolean => GROUP.test(group) && NAME.test(name);
-
-export function checkGroupName(group: string): void {
-  if (!GROUP.test(group) || group === '.' || group === '..')
-    throw unprocessable('The name of a consumer group has 1 to 120 letters, digits, and _ . -');
-}
+/** Whether there may be an instance of that name. */
+export const canBe = (name: string): boolean => NAME.test(name);
 
 /** Throws 422 / 42204 for a value that cannot be meant; what nobody knows is ignored. */
 export function readSettings(fields: Fields, dialect: Dialect): Settings {
-  const waitMs = number(fields, 'consumer.request.timeout.ms');
+  const waitMs = number(fields, 'consumer.request.timeout.ms') ?? number(fields, 'requestWaitMs');
+  const minBytes = number(fields, 'fetch.min.bytes') ?? number(fields, 'responseMinBytes');
   return {
     format: formatOf(fields['format']),
     autoCommit: boolean(fields, 'auto.commit.enable') ?? boolean(fields, 'enable.auto.commit') ?? true,
     reset: resetOf(fields['auto.offset.reset']) ?? dialect.reset,
     ...(waitMs === undefined ? {} : { waitMs }),
-    minBytes: Math.max(number(fields, 'fetch.min.bytes') ?? 0, 0),
+    minBytes: minBytes ?? 0,
   };
 }
 
-function formatOf(value: unknown): Format {
+function formatOf(value: unknown): Settings['format'] {
   if (value === undefined || value === null) return 'binary';
-  const format = FORMATS.find((one) => typeof value === 'string' && one === value.toLowerCase());
-  if (!format) throw invalidConfig(`format must be one of ${FORMATS.join(', ')}`);
+  const format = INSTANCE_FORMATS.find((one) => typeof value === 'string' && one === value.toLowerCase());
+  if (!format) throw invalidConfig(`format must be one of ${INSTANCE_FORMATS.join(', ')}`);
   return format;
 }
 

@@ -6,18 +6,21 @@ import { delay } from '../../src/base/clock';
 import { commit } from './committing';
 import { join, leave, setUpGroup, type OwnedQueue } from './groupSetup';
 import { topicNames } from './metadata';
-import { topicOf } from './produce';
+import { topicOf } from './places';
 import {
-  Delivered,
+  Consumed,
   nameOfQueue,
   type Bounds,
+  type Place,
   type QueueAt,
   type QueueOffset,
   type Reading,
   type ReadingParts,
   type SeekTarget,
+  type Shortened,
 } from './reading';
-import type { NativeMessage } from './records';
+import { storedBytes, type NativeMessage } from './records';
+import { offsetsOf } from './seeking';
 import { TopicPattern } from './topicPattern';
 
 /** What is subscribed to. */
@@ -31,8 +34,9 @@ interface Page {
 
 /** Messages of one native poll at most. */
 const MOST = 1000;
-/** Topics that came are looked for so often, milliseconds. */
-const LOOK_MS = 10_000;
+/** Topics that came are looked for so often, milliseconds: one by name, or all for a pattern. */
+const LOOK_MS = 2000;
+const LOOK_AT_ALL_MS = 10_000;
 /** Refusals after which the consumer joins again and goes on; from the committed offsets, if its cursor is of no use. */
 const REJOIN = new Set(['NOT_JOINED', 'GROUP_NOT_FOUND', 'CURSOR_INVALID', 'TOPIC_RECREATED']);
 const USELESS_CURSOR = new Set(['GROUP_NOT_FOUND', 'CURSOR_INVALID', 'TOPIC_RECREATED']);
@@ -41,18 +45,25 @@ export class Subscribed implements Reading {
   readonly wanted: Wanted;
   readonly #parts: ReadingParts;
   readonly #pattern: TopicPattern | undefined;
-  readonly #delivered = new Delivered();
+  readonly #consumed = new Consumed();
+  readonly #lookMs: number;
+  /** Topics that were there when it subscribed. */
+  #old: ReadonlySet<string> | undefined;
   #joined: string[] = [];
   #lookedAt = -Infinity;
   #left: NativeMessage[] = [];
   #cursor = '';
   #generation = '';
+  /** It was moved since the last commit: maybe back, which a poll's own commit does not do. */
+  #sought = false;
+  readonly missing: readonly Place[] = [];
 
   /** Throws 422 for a pattern that is none. */
   constructor(parts: ReadingParts, wanted: Wanted) {
     this.#parts = parts;
     this.wanted = wanted;
     this.#pattern = 'pattern' in wanted ? new TopicPattern(wanted.pattern) : undefined;
+    this.#lookMs = this.#pattern ? LOOK_AT_ALL_MS : LOOK_MS;
   }
 
   /** Those of the wanted topics that exist, in order. */
@@ -62,10 +73,14 @@ export class Subscribed implements Reading {
 
   /** Joins for all topics that exist. When it resolves, nothing that is sent later is missed. */
   async start(signal: AbortSignal): Promise<void> {
-    const { native, clock, group, consumer, reset } = this.#parts;
+    const { native, clock, group, consumer } = this.#parts;
     this.#lookedAt = clock.monotonic();
-    for (const topic of await this.#found(signal)) {
+    const found = await this.#found(signal);
+    this.#old ??= new Set(found);
+    for (const topic of found) {
       if (this.#joined.includes(topic)) continue;
+      // All of a topic that was not there came after the subscription.
+      const reset = this.#old.has(topic) ? this.#parts.reset : 'earliest';
       await setUpGroup(native, { group, topic, consumer, reset }, signal);
       this.#generation = (await join(native, { group, topic, consumer }, signal)).generation;
       this.#joined = [...this.#joined, topic].sort();
@@ -92,15 +107,16 @@ export class Subscribed implements Reading {
       if (first && autoCommit) await this.#commitQuietly(signal);
       return this.#left.splice(0);
     }
-    const bounded = this.#isComplete ? waitMs : Math.min(waitMs, LOOK_MS);
-    if (!this.#isComplete && clock.monotonic() - this.#lookedAt >= LOOK_MS) await this.start(signal);
+    const bounded = this.#isComplete ? waitMs : Math.min(waitMs, this.#lookMs);
+    if (!this.#isComplete && clock.monotonic() - this.#lookedAt >= this.#lookMs) await this.start(signal);
     if (this.#joined.length === 0) {
       await delay(clock, bounded, signal);
       return [];
     }
     const commits = first && autoCommit;
+    if (commits && this.#sought) await this.#commitQuietly(signal);
     const { messages, cursor, generation } = await this.#poll(maxBytes, bounded, commits, signal);
-    if (commits) this.#delivered.clear();
+    if (commits) this.#consumed.clear();
     this.#cursor = cursor;
     this.#generation = generation;
     return messages;
@@ -109,7 +125,7 @@ export class Subscribed implements Reading {
   async #poll(maxBytes: number, waitMs: number, autoCommit: boolean, signal: AbortSignal): Promise<Page> {
     const { native, group, consumer } = this.#parts;
     for (let again = false; ; again = true) {
-      const query = { max: MOST, min: 1, maxBytes, waitMs, cursor: this.#cursor, autoCommit };
+      const query = { max: MOST, min: 1, maxBytes: storedBytes(maxBytes), waitMs, cursor: this.#cursor, autoCommit };
       const answer = await native.call('pollMessages', { path: { group, consumerId: consumer }, query }, signal);
       if (answer.ok) return answer.json<Page>();
       const failure = answer.failure();
@@ -129,37 +145,39 @@ export class Subscribed implements Reading {
   }
 
   delivered(message: NativeMessage): void {
-    this.#delivered.note(message);
+    this.#consumed.note(message);
   }
 
   /** Partitions that were lost meanwhile are read again by whoever has them now. */
   async #commitQuietly(signal: AbortSignal): Promise<void> {
     const { native, group, consumer } = this.#parts;
-    await commit(native, { group, consumer, generation: this.#generation }, this.#delivered.offsets, signal);
-    this.#delivered.clear();
+    await commit(native, { group, consumer, generation: this.#generation }, this.#consumed.offsets, signal);
+    this.#committed();
   }
 
   async commitDelivered(signal: AbortSignal): Promise<void> {
     const { native, group, consumer } = this.#parts;
     const by = { group, consumer, generation: this.#generation };
-    const [refused] = await commit(native, by, this.#delivered.offsets, signal);
-    if (refused) throw refused.error;
-    this.#delivered.clear();
+    const { refused } = await commit(native, by, this.#consumed.offsets, signal);
+    if (refused[0]) throw refused[0].error;
+    this.#committed();
   }
 
-  async commit(offsets: readonly QueueOffset[], signal: AbortSignal): Promise<void> {
+  #committed(): void {
+    this.#consumed.clear();
+    this.#sought = false;
+  }
+
+  async commit(offsets: readonly QueueOffset[], beyond: number, signal: AbortSignal): Promise<readonly Shortened[]> {
     const { native, group, consumer } = this.#parts;
-    const refused = await commit(native, { group, consumer }, offsets, signal);
-    const other = refused.find(({ error }) => error.code !== 'QUEUE_NOT_OWNED');
+    const own = await commit(native, { group, consumer }, offsets, signal, beyond);
+    const other = own.refused.find(({ error }) => error.code !== 'QUEUE_NOT_OWNED');
     if (other) throw other.error;
     // A partition that nobody has may be committed by anybody.
-    const [still] = await commit(
-      native,
-      { group },
-      refused.map(({ at }) => at),
-      signal,
-    );
-    if (still) throw still.error;
+    const rest = own.refused.map(({ at }) => at);
+    const free = await commit(native, { group }, rest, signal, beyond);
+    if (free.refused[0]) throw free.refused[0].error;
+    return [...own.shortened, ...free.shortened];
   }
 
   async seek(
@@ -167,18 +185,27 @@ export class Subscribed implements Reading {
     unassigned: () => Error,
     signal: AbortSignal,
   ): Promise<void> {
-    const { native, group } = this.#parts;
+    const { native, reset } = this.#parts;
     const owned = new Set((await this.queues(signal)).map(nameOfQueue));
     if (to.some((at) => !owned.has(nameOfQueue(at)))) throw unassigned();
-    for (const { to: target, ...at } of to) {
-      const where = typeof target === 'number' ? { to: 'OFFSET', offset: target } : { to: target };
-      const body = { ...where, queues: [at], dryRun: false };
-      (await native.call('resetOffsets', { path: { group }, query: {} as never, body } as never, signal)).orThrow();
-      this.#delivered.forget(at);
-      this.#left = this.#left.filter((message) => nameOfQueue(message) !== nameOfQueue(at));
+    const offsets = await offsetsOf(native, reset, to, signal);
+    this.#cursor = await this.#cursorAt(offsets, signal);
+    this.#sought = true;
+    for (const at of offsets) this.#consumed.move(at);
+    const moved = new Set(offsets.map(nameOfQueue));
+    this.#left = this.#left.filter((message) => !moved.has(nameOfQueue(message)));
+  }
+
+  async #cursorAt(offsets: readonly QueueOffset[], signal: AbortSignal): Promise<string> {
+    const { native, group, consumer } = this.#parts;
+    for (let cursor = this.#cursor; ; cursor = '') {
+      const body = { ...(cursor === '' ? {} : { cursor }), offsets: offsets.map((at) => ({ ...at })) };
+      const asked = { path: { group, consumerId: consumer }, query: {} as never, body };
+      const answer = await native.call('seekConsumer', asked, signal);
+      if (answer.ok) return answer.json<{ cursor: string }>().cursor;
+      const failure = answer.failure();
+      if (cursor === '' || !USELESS_CURSOR.has(failure.code)) throw failure;
     }
-    // The positions were moved under it: only what it knows from now on counts for commits.
-    await this.refresh(signal);
   }
 
   async queues(signal: AbortSignal): Promise<readonly OwnedQueue[]> {

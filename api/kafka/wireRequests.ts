@@ -1,8 +1,8 @@
 /** The bodies of consumer calls, as values. What is missing or of another kind is refused with 422. */
-import { KafkaFault, unprocessable } from './faults';
-import type { Place } from './instance';
-import type { SeekTarget } from './reading';
+import type { Dialect } from './dialects';
+import { illegalState, unprocessable } from './faults';
 import { readObject } from './produceBody';
+import type { Place, SeekTarget } from './reading';
 import type { Wanted } from './subscribed';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -13,14 +13,23 @@ export const objectIn = (bytes: Buffer): Fields => (bytes.length === 0 ? {} : re
 /** Topics of one subscription at most. */
 const TOPICS = 1000;
 
-export function wantedIn({ topics, topic_pattern: pattern }: Fields): Wanted {
-  const given = topics !== undefined && topics !== null;
-  if (given && typeof pattern === 'string')
-    throw new KafkaFault(409, 40903, 'Subscription to topics, partitions and pattern are mutually exclusive');
-  if (typeof pattern === 'string') return { pattern };
-  if (!Array.isArray(topics) || topics.length === 0 || topics.length > TOPICS || !topics.every(isName))
-    throw unprocessable(`topics must be a list of 1 to ${TOPICS} names, or topic_pattern a regular expression.`);
-  return { topics: [...new Set(topics)] };
+/** A subscription; to no topic when the list is empty. */
+export function wantedIn({ topics, topic_pattern: pattern }: Fields, { emptySubscription }: Dialect): Wanted {
+  const names = topics === undefined || topics === null ? undefined : namesIn(topics);
+  if (typeof pattern === 'string') {
+    if (names && names.length > 0)
+      throw illegalState('Subscription to topics, partitions and pattern are mutually exclusive');
+    return { pattern };
+  }
+  if (pattern !== undefined && pattern !== null) throw unprocessable('topic_pattern must be a regular expression.');
+  if (names && (names.length > 0 || emptySubscription === 204)) return { topics: [...new Set(names)] };
+  const why = `topics must be a list of at most ${TOPICS} names, or topic_pattern a regular expression.`;
+  throw emptySubscription === 204 ? unprocessable(why) : illegalState(why);
+}
+
+function namesIn(topics: unknown): string[] {
+  if (Array.isArray(topics) && topics.length <= TOPICS && topics.every(isName)) return topics;
+  throw unprocessable(`topics must be a list of at most ${TOPICS} names.`);
 }
 
 const isName = (value: unknown): value is string => typeof value === 'string' && value !== '';
@@ -31,9 +40,17 @@ export function placesIn({ partitions }: Fields): Place[] | undefined {
   return listOf(partitions, 'partitions').map((item, i) => placeIn(item, `partitions[${i}]`));
 }
 
-export function placesNeeded(fields: Fields): Place[] {
+/** An assignment; of nothing when the list is empty. */
+export function assignmentIn(fields: Fields): Place[] {
   const places = placesIn(fields);
-  if (!places || places.length === 0) throw unprocessable('partitions must be a list of {"topic", "partition"}.');
+  if (!places) throw unprocessable('partitions must be a list of {"topic", "partition"}.');
+  return places;
+}
+
+/** Where a seek to an edge leads: one partition at least. */
+export function placesNeeded(fields: Fields): Place[] {
+  const places = assignmentIn(fields);
+  if (places.length === 0) throw unprocessable('partitions must name a partition.');
   return places;
 }
 
@@ -42,12 +59,31 @@ export interface PlaceOffset extends Place {
 }
 
 /** `offsets: [{topic, partition, offset}]`; undefined where there are none. */
-export function offsetsIn({ offsets }: Fields): PlaceOffset[] | undefined {
-  if (offsets === undefined || offsets === null) return undefined;
-  return listOf(offsets, 'offsets').map((item, i) => ({
-    ...placeIn(item, `offsets[${i}]`),
-    offset: integer(item['offset'], `offsets[${i}].offset`),
+function offsetsIn({ offsets }: Fields): PlaceOffset[] | undefined {
+  return offsets === undefined || offsets === null ? undefined : placeOffsetsIn(offsets, 'offsets');
+}
+
+const placeOffsetsIn = (value: unknown, at: string): PlaceOffset[] =>
+  listOf(value, at).map((item, i) => ({
+    ...placeIn(item, `${at}[${i}]`),
+    offset: integer(item['offset'], `${at}[${i}].offset`),
   }));
+
+/**
+ * The offsets of a commit, in `offsets` or, as Redpanda has it, in `partitions`; undefined: all that was delivered. What
+ * is neither is refused: a misspelt field must not commit what its sender did not mean.
+ */
+export function commitIn({ offsets, partitions, ...others }: Fields): PlaceOffset[] | undefined {
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined)
+    throw unprocessable(
+      `A commit has no field ${JSON.stringify(unknown.slice(0, 100))}: send {"offsets": [{"topic", "partition", "offset"}]}, or no body to commit all that was delivered.`,
+    );
+  if (offsets !== undefined && partitions !== undefined)
+    throw unprocessable('A commit has its offsets in offsets or in partitions, not in both.');
+  if (offsets === undefined && partitions === undefined) return undefined;
+  const [list, at] = offsets === undefined ? [partitions, 'partitions'] : [offsets, 'offsets'];
+  return placeOffsetsIn(list, at);
 }
 
 /** Where to seek to: offsets, and times in milliseconds since 1970. */

@@ -159,6 +159,33 @@ test('partitions of any broker can be assigned', async () => {
   expect((await cluster.client('gw1').call('getOffsets', { path: { group: 'manual' } })).body.lag).toBe(0);
 });
 
+test('a seek over several brokers moves what it names and commits nothing', async () => {
+  await create('sought');
+  for (const value of [0, 1, 2])
+    for (const partition of [0, 1, 2, 3])
+      await next().post(`/topics/sought/partitions/${partition}`, { records: [{ value }] }, { type: JSON_V2 });
+  const body = { name: 'i', format: 'json', 'auto.offset.reset': 'earliest', 'auto.commit.enable': 'false' };
+  expect((await next().post('/consumers/seekers', body)).status).toBe(200);
+  const base = '/consumers/seekers/instances/i';
+  expect((await next().post(`${base}/subscription`, { topics: ['sought'] })).status).toBe(204);
+  const poll = async (count: number) => {
+    const found: string[] = [];
+    while (found.length < count) {
+      const { body: records } = await next().get(`${base}/records?timeout=5000`, { accept: JSON_V2 });
+      for (const { partition, value } of records as { partition: number; value: number }[])
+        found.push(`${partition}-${value}`);
+    }
+    return found.sort();
+  };
+  expect(await poll(12)).toHaveLength(12);
+  const offsets = [0, 1, 2, 3].map((partition) => ({ topic: 'sought', partition, offset: partition }));
+  expect((await next().post(`${base}/positions`, { offsets })).status).toBe(204);
+  expect(await poll(6)).toEqual(['0-0', '0-1', '0-2', '1-1', '1-2', '2-2']);
+  const { body: progress } = await cluster.client('gw1').call('getOffsets', { path: { group: 'seekers' } });
+  expect(progress.lag).toBe(12);
+  expect((await next().delete(base)).status).toBe(204);
+});
+
 test('with a cluster secret calls are passed on, and strangers cannot pretend to', async () => {
   const guarded = await TestCluster.start({ brokers: ['a', 'b'], flags: { 'cluster-secret': 'x'.repeat(32) } });
   const [a, b] = [kafka(guarded.url('a')), kafka(guarded.url('b'))];

@@ -5,84 +5,27 @@
 import { DIALECTS, readDialect } from '../../api/kafka/dialects';
 import { OPTIONS } from '../../src/config/option';
 import type { Http } from '../support/http';
-import { BINARY_V2, JSON_V2, kafka, startSite, type Kafka, type KafkaParts, type KafkaReply } from '../support/kafka';
+import { BINARY_V2, JSON_V2, kafka, startSite, type Kafka, type KafkaParts } from '../support/kafka';
+import { alike, Client, codeOf, offsetsOf, row, testRows, type Name, type Row } from '../support/kafkaDialects';
 import { Standalone } from '../support/node';
-
-const NAMES = ['confluent', 'strimzi', 'karapace', 'redpanda'] as const;
-type Name = (typeof NAMES)[number];
 
 let node: Standalone;
 let rest: Kafka;
 let native: Http;
-let names = 0;
 
 beforeAll(async () => {
   ({ node, rest, native } = await startSite());
 });
 afterAll(() => node.stop());
 
-const next = (word: string) => `${word}-${names++}`;
+const newClient = (dialect: string) => new Client({ rest, native }, dialect);
 
-async function newTopic(type = 'NORMAL'): Promise<string> {
-  const name = next('topic');
-  await native.call('createTopic', { body: { name, type, writeQueues: 1 } });
-  return name;
-}
-
-/** What a client of one of the servers does. */
-class Client {
-  readonly dialect: string;
-  readonly group = next('group');
-  instance = next('instance');
-
-  constructor(dialect: string) {
-    this.dialect = dialect;
-  }
-
-  request(method: string, path: string, parts: KafkaParts = {}): Promise<KafkaReply> {
-    return rest.request(method, path, { dialect: this.dialect, ...parts });
-  }
-
-  create(settings: object = {}): Promise<KafkaReply> {
-    const body = { name: this.instance, format: 'json', 'auto.offset.reset': 'earliest', ...settings };
-    return this.request('POST', `/consumers/${this.group}`, { body });
-  }
-
-  call(method: string, path: string, parts: KafkaParts = {}): Promise<KafkaReply> {
-    return this.request(method, `/consumers/${this.group}/instances/${this.instance}${path}`, parts);
-  }
-
-  async subscribed(settings: object = {}, ...values: unknown[]): Promise<string> {
-    const topic = await newTopic();
-    if (values.length > 0) await this.produce(topic, values);
-    expect((await this.create(settings)).status).toBe(200);
-    expect((await this.call('POST', '/subscription', { body: { topics: [topic] } })).status).toBe(204);
-    return topic;
-  }
-
-  produce(topic: string, values: unknown[], type = JSON_V2): Promise<KafkaReply> {
-    return this.request('POST', `/topics/${topic}`, { body: { records: values.map((value) => ({ value })) }, type });
-  }
-
-  async committed(topic: string): Promise<number> {
-    const { offsets } = (await native.call('getOffsets', { path: { group: this.group } })).body;
-    return offsets.find((one) => one.topic === topic)!.committed;
-  }
-}
-
-/** For each dialect what a client of it sees; one value: all see that. */
-type Row<T> = readonly [what: string, seen: Record<Name, T> | (() => T), look: (client: Client) => Promise<T>];
-
-const row = <T>(what: string, seen: Record<Name, T>, look: (client: Client) => Promise<T>): Row<T> => [
-  what,
-  seen,
-  look,
-];
-const alike = <T>(what: string, seen: T, look: (client: Client) => Promise<T>): Row<T> => [what, () => seen, look];
-
-const codeOf = ({ status, body }: KafkaReply) => [status, (body as { error_code?: number } | undefined)?.error_code];
-const offsetsOf = ({ body }: KafkaReply) => (body as { offsets: object[] }).offsets;
-
+const HEADERS: Record<Name, object[]> = {
+  confluent: [{ key: 'h', value: 'MQ==' }],
+  strimzi: [{ key: 'h', value: 'MQ==' }],
+  karapace: [{ name: 'h', value: 'MQ==' }],
+  redpanda: [{ key: 'h', value: 'MQ==' }],
+};
 const MISSING_RESULT = 'This server does not host this topic-partition.';
 
 const ROWS: readonly Row<unknown>[] = [
@@ -125,7 +68,7 @@ const ROWS: readonly Row<unknown>[] = [
       { 'enable.auto.commit': value },
     ]);
     for (const one of [...settings, {}]) {
-      const fresh = new Client('confluent');
+      const fresh = newClient('confluent');
       const topic = await fresh.subscribed(one, 'a');
       await fresh.call('GET', '/records');
       await fresh.call('GET', '/records?timeout=0');
@@ -173,7 +116,7 @@ const ROWS: readonly Row<unknown>[] = [
     },
   ),
   row('any record failed: status', { confluent: 200, strimzi: 200, karapace: 422, redpanda: 200 }, async (client) => {
-    const topic = await newTopic();
+    const topic = await client.newTopic();
     const records = [{ value: 1 }, { value: 2, partition: 5 }];
     return (await client.request('POST', `/topics/${topic}`, { body: { records }, type: JSON_V2 })).status;
   }),
@@ -181,7 +124,7 @@ const ROWS: readonly Row<unknown>[] = [
     'all records failed because the topic is closed: status',
     { confluent: 403, strimzi: 200, karapace: 422, redpanda: 200 },
     async (client) => {
-      const topic = await newTopic();
+      const topic = await client.newTopic();
       await native.call('updateTopic', { path: { topic }, body: { permission: 'R' } });
       return (await client.produce(topic, ['a'])).status;
     },
@@ -194,7 +137,7 @@ const ROWS: readonly Row<unknown>[] = [
       karapace: ['error_code', 'error'],
       redpanda: ['partition', 'error_code', 'offset'],
     },
-    async (client) => Object.keys(offsetsOf(await client.produce(await newTopic('DELAY'), ['a']))[0]!),
+    async (client) => Object.keys(offsetsOf(await client.produce(await client.newTopic('DELAY'), ['a']))[0]!),
   ),
   row(
     'shape of a stored record and of its answer',
@@ -205,7 +148,7 @@ const ROWS: readonly Row<unknown>[] = [
       karapace: '{"offsets":[{"partition":0,"offset":0}],"key_schema_id":null,"value_schema_id":null}',
       redpanda: '{"offsets":[{"partition":0,"offset":0}]}',
     },
-    async (client) => (await client.produce(await newTopic(), ['a'])).text,
+    async (client) => (await client.produce(await client.newTopic(), ['a'])).text,
   ),
   row('error body', { confluent: 40403, strimzi: 404, karapace: 40403, redpanda: 40403 }, async (client) => {
     const { body } = await client.call('GET', '/records');
@@ -217,7 +160,7 @@ const ROWS: readonly Row<unknown>[] = [
     { confluent: [409, 40903], strimzi: [404, 404], karapace: [409, 40903], redpanda: [409, 40903] },
     async (client) => {
       await client.subscribed();
-      const body = { partitions: [{ topic: await newTopic(), partition: 0 }] };
+      const body = { partitions: [{ topic: await client.newTopic(), partition: 0 }] };
       return codeOf(await client.call('POST', '/positions/beginning', { body }));
     },
   ),
@@ -244,12 +187,12 @@ const ROWS: readonly Row<unknown>[] = [
   ),
   row(
     'missing topic on GET /topics/{t}',
-    { confluent: [404, 40401], strimzi: [404, 404], karapace: [404, 40403], redpanda: [404, 40401] },
+    { confluent: [404, 40401], strimzi: [404, 404], karapace: [404, 40403], redpanda: [404, 40402] },
     async (client) => codeOf(await client.request('GET', '/topics/none')),
   ),
-  alike('headers of records go in and come out', [{ key: 'h', value: 'MQ==' }], async (client) => {
-    const topic = await newTopic();
-    const records = [{ value: 1, headers: [{ key: 'h', value: 'MQ==' }] }];
+  row('headers of records go in and come out', HEADERS, async (client) => {
+    const topic = await client.newTopic();
+    const records = [{ value: 1, headers: HEADERS[client.dialect as Name] }];
     await client.request('POST', `/topics/${topic}`, { body: { records }, type: JSON_V2 });
     const { body } = await client.request('GET', `/topics/${topic}/partitions/0/records?offset=0`, { accept: JSON_V2 });
     return (body as { headers: unknown }[])[0]!.headers;
@@ -263,7 +206,7 @@ const ROWS: readonly Row<unknown>[] = [
     },
   ),
   alike('application/json and octet-stream as Content-Type are binary', [200, 200, 'hi', 'hi'], async (client) => {
-    const topic = await newTopic();
+    const topic = await client.newTopic();
     const first = await client.produce(topic, ['aGk='], 'application/json');
     const second = await client.produce(topic, ['aGk='], 'application/octet-stream');
     const { messages } = (
@@ -287,7 +230,7 @@ const ROWS: readonly Row<unknown>[] = [
     return ((await client.call('GET', '/records')).body as { value: string }[]).map(({ value }) => value);
   }),
   alike('regex subscription', 1, async (client) => {
-    const topic = await newTopic();
+    const topic = await client.newTopic();
     await client.create();
     await client.call('POST', '/subscription', {
       body: { topic_pattern: `${topic.slice(0, -1)}[${topic.slice(-1)}]` },
@@ -315,11 +258,7 @@ const ROWS: readonly Row<unknown>[] = [
   }),
 ];
 
-const CASES = ROWS.flatMap(([what, seen, look]) =>
-  NAMES.map((name) => [what, name, typeof seen === 'function' ? seen() : seen[name], look] as const),
-);
-
-test.each(CASES)('%s: %s', async (_, name, expected, look) => expect(await look(new Client(name))).toEqual(expected));
+testRows(ROWS, () => ({ rest, native }));
 
 describe('waiting', () => {
   // Default wait of a records call, and its upper bound: as milliseconds that a call without records took.
@@ -333,7 +272,7 @@ describe('waiting', () => {
     ['karapace,waitMs=300', '', 300],
     ['karapace,waitMs=300', '?timeout=700', 700],
   ])('%s%s: %s ms', async (dialect, query, ms) => {
-    const client = new Client(dialect);
+    const client = newClient(dialect);
     await client.subscribed();
     const before = performance.now();
     expect((await client.call('GET', `/records${query}`)).body).toEqual([]);
@@ -345,7 +284,7 @@ describe('waiting', () => {
 
 describe('switches', () => {
   test('each by itself', async () => {
-    const client = new Client(
+    const client = newClient(
       'commitOffset=next, missingTopic=404 ,partialFailure=422,unassignedSeek=404,commitAnswer=204',
     );
     expect(codeOf(await client.produce('none', ['a']))).toEqual([404, 40401]);
@@ -356,7 +295,7 @@ describe('switches', () => {
       (await client.call('POST', '/offsets', { body: { offsets: [{ topic, partition: 0, offset: 1 }] } })).status,
     ).toBe(204);
     expect(await client.committed(topic)).toBe(1);
-    const body = { partitions: [{ topic: await newTopic(), partition: 0 }] };
+    const body = { partitions: [{ topic: await client.newTopic(), partition: 0 }] };
     expect((await client.call('POST', '/positions/end', { body })).status).toBe(404);
   });
 

@@ -79,7 +79,7 @@ describe('JSON', () => {
 
   test('no value and no key', async () => {
     const topic = await newTopic();
-    await send(topic, JSON_V2, [{ value: null }, {}, { key: 'k' }, { key: null, value: 'null' }]);
+    await send(topic, JSON_V2, [{ value: null }, { key: null }, { key: 'k' }, { key: null, value: 'null' }]);
     const records = await read(topic, JSON_V2);
     expect(records.map(({ key, value }) => [key, value])).toEqual([
       [null, null],
