@@ -69,7 +69,7 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
       places.serve(call, call.path.group, async (known) => {
         const isPlain = !isComposite(call.body.cursor ?? '');
         if (known.brokers.length === 1 && isPlain) return front.forward(call, known.home);
-        return seekAll(call, known);
+        return seekAll(rounds, call, known);
       }),
 
     pollMessages: (call) =>
@@ -87,29 +87,6 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
     front.fleet.doubt();
     places.forget(call.path.group);
     return places.of(call, call.path.group);
-  }
-
-  /** Each broker moves its own part of the cursor; the others stay as they are. */
-  async function seekAll(call: Call<'seekConsumer'>, known: Places): Promise<Answer> {
-    const { cursor = '', offsets } = call.body;
-    const cursors = new Map(unpackCursors(cursor, known.home, 'body'));
-    const parts = placesByBroker(offsets, ({ broker }) => knownBroker(known, broker));
-    const round = await rounds.all(call, [...parts.keys()], 'seekConsumer', (broker) => {
-      const own = cursors.get(broker);
-      const wanted = parts.get(broker)!.map((i) => offsets[i]!);
-      return { path: call.path, query: {}, body: { ...(own === undefined ? {} : { cursor: own }), offsets: wanted } };
-    });
-    for (const failure of [...round.refusals.values(), ...round.away.values()]) throw failure;
-    const moved = new Map(
-      [...answersOf(round)].map(([broker, answer]) => [broker, answer.json<SeekResult>()] as const),
-    );
-    const generations = new Map([...cursors].map(([broker, text]) => [broker, generationIn(text)] as const));
-    for (const [broker, answer] of moved) {
-      cursors.set(broker, answer.cursor);
-      generations.set(broker, answer.generation);
-    }
-    if (!fits(cursors)) throw tooWide();
-    return { status: 200, body: { cursor: packCursors(cursors), generation: joinGenerations(generations) } };
   }
 
   /** The group is made, or reads another topic from now on: that its home decides, before the others are asked. */
@@ -145,6 +122,27 @@ const notAtHome = (group: string, topic: string, home: string): GantryError =>
     'SUBSCRIPTION_CONFLICT',
     `group ${group} belongs to broker ${home}, where topic ${topic} has no queues: use another group, or give the topic queues there (PATCH /v1/topics/${topic} with brokers)`,
   );
+
+/** Each broker moves its own part of the cursor; the others stay as they are. */
+async function seekAll(rounds: Rounds, call: Call<'seekConsumer'>, known: Places): Promise<Answer> {
+  const { cursor = '', offsets } = call.body;
+  const cursors = new Map(unpackCursors(cursor, known.home, 'body'));
+  const parts = placesByBroker(offsets, ({ broker }) => knownBroker(known, broker));
+  const round = await rounds.all(call, [...parts.keys()], 'seekConsumer', (broker) => {
+    const own = cursors.get(broker);
+    const wanted = parts.get(broker)!.map((i) => offsets[i]!);
+    return { path: call.path, query: {}, body: { ...(own === undefined ? {} : { cursor: own }), offsets: wanted } };
+  });
+  for (const failure of [...round.refusals.values(), ...round.away.values()]) throw failure;
+  const moved = new Map([...answersOf(round)].map(([broker, answer]) => [broker, answer.json<SeekResult>()] as const));
+  const generations = new Map([...cursors].map(([broker, text]) => [broker, generationIn(text)] as const));
+  for (const [broker, answer] of moved) {
+    cursors.set(broker, answer.cursor);
+    generations.set(broker, answer.generation);
+  }
+  if (!fits(cursors)) throw tooWide();
+  return { status: 200, body: { cursor: packCursors(cursors), generation: joinGenerations(generations) } };
+}
 
 const tooWide = (): GantryError =>
   new GantryError(
