@@ -15,7 +15,7 @@
  *   'x' name                                      JSON: tombstone of a deleted topic
  *   'G' name                                      JSON: tombstone of a deleted group
  *   'g' group(6)                                  JSON: consumer group record
- *   'o' group(6) topic(6) queue(2)                offset(8): committed, the next offset to read
+ *   'o' group(6) topic(6) queue(2)                offset(8) …: committed, the next offset to read (src/broker/positionRow.ts)
  *   'D' topic(6) tag                              JSON: declared tag
  *   'S' topic(6) tag                              count(8) lastTime(8): tag seen
  *   'Q' topic(6) queue(2)                         min(8): first offset kept

@@ -993,7 +993,7 @@ export interface paths {
         put?: never;
         /**
          * Acknowledge messages
-         * @description Says of leased messages that they are handled: they are not handed out again, also after a restart. A handle counts as long as the message was not handed out again, even after its lease; then it is LATE_ACK. Repeating it is harmless. A handle that this group was not given is RECEIPT_INVALID, one that was given to an earlier group of this name TOPIC_RECREATED. All well: 200; each failed with one code: that problem with `results`; else 207.
+         * @description Says of leased messages that they are handled: they are not handed out again, also after a restart. A handle counts as long as the message was not handed out again, even after its lease. It is LATE_ACK with the reason in `detail` when the message was handed out again, failed under this handle, was given up, or when the position of its queue was reset. Repeating it is harmless. A handle that this group was not given is RECEIPT_INVALID, one that was given to an earlier group of this name TOPIC_RECREATED. All well: 200; each failed with one code: that problem with `results`; else 207.
          */
         post: operations["ackMessages"];
         delete?: never;
@@ -1069,7 +1069,7 @@ export interface paths {
         };
         /**
          * List dead letters
-         * @description Lists the messages that the group gave up, broker after broker and on each the oldest first, a page at a time. A page without `cursor` is the last. They are kept for 14 days. Changes nothing. HEAD is not allowed.
+         * @description Lists the messages that the group gave up, broker after broker and on each the oldest first, a page at a time. A page without `cursor` is the last. A message whose last delivery ended by silence is listed within about a second of the end of its lease, though nobody receives. They are kept for 14 days. Changes nothing. HEAD is not allowed.
          */
         get: operations["listDeadLetters"];
         put?: never;
@@ -1219,7 +1219,7 @@ export interface paths {
         put?: never;
         /**
          * Move a group to another place
-         * @description Sets the positions of all queues of its topics, or of those named, forwards or backwards, whoever reads meanwhile: cursors given out before do not count any more, and polls go on from the new place. In a broadcasting group the positions of all members move. Failed messages that wait for their retry are in no queue and still come, unless `dropRetries` drops them. With `dryRun` nothing changes and the answer tells what would.
+         * @description Sets the positions of all queues of its topics, or of those named, forwards or backwards, whoever reads meanwhile: cursors and receipts given out before do not count any more, and polls and receives go on from the new place. In a broadcasting group the positions of all members move. Failed messages that wait for their retry are in no queue and still come, unless `dropRetries` drops them. With `dryRun` nothing changes and the answer tells what would.
          */
         post: operations["resetOffsets"];
         delete?: never;
@@ -3626,7 +3626,7 @@ export interface components {
              * @description When it was given up, in milliseconds since 1970.
              */
             deadTimestamp: number;
-            /** @description Why its last delivery failed, in the consumer’s words. */
+            /** @description Why its last delivery failed, in the consumer’s words, or that its last lease ended without an acknowledgement. */
             reason?: string;
         };
         /** @description Which dead letters, and where to. Exactly one of messageIds and `all: true`. */
@@ -8402,7 +8402,7 @@ export interface operations {
                      *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAIw7fKc0pVbmN4Yt9e",
                      *           "error": {
                      *             "type": "urn:gantry:problem:LATE_ACK",
-                     *             "title": "The message was handed out again since",
+                     *             "title": "The receipt does not count any more",
                      *             "status": 409,
                      *             "detail": "the message was handed out again since: whoever has it now acknowledges it",
                      *             "code": "LATE_ACK",
@@ -8498,7 +8498,7 @@ export interface operations {
                      *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAEq0d5c1ZudTlxR3a8",
                      *           "error": {
                      *             "type": "urn:gantry:problem:LATE_ACK",
-                     *             "title": "The message was handed out again since",
+                     *             "title": "The receipt does not count any more",
                      *             "status": 409,
                      *             "detail": "the message was handed out again since: whoever has it now acknowledges it",
                      *             "code": "LATE_ACK",
@@ -8590,7 +8590,7 @@ export interface operations {
                      *           "receiptHandle": "AQAAAAAAC2m1c5LjH6W4bQAAAAAABAAAAAIw7fKc0pVbmN4Yt9e",
                      *           "error": {
                      *             "type": "urn:gantry:problem:LATE_ACK",
-                     *             "title": "The message was handed out again since",
+                     *             "title": "The receipt does not count any more",
                      *             "status": 409,
                      *             "detail": "the message was handed out again since: whoever has it now acknowledges it",
                      *             "code": "LATE_ACK",

@@ -51,7 +51,7 @@ export const CODES = {
   CONSUMER_REPLACED: { title: 'A newer poll of the same consumer took over', retryable: false },
   OFFSET_MOVED: { title: 'The offset is outside the queue', retryable: false },
   OFFSET_BACKWARDS: { title: 'The offset is behind the committed one', retryable: false },
-  LATE_ACK: { title: 'The message was handed out again since', retryable: false },
+  LATE_ACK: { title: 'The receipt does not count any more', retryable: false },
   ALREADY_RESOLVED: { title: 'The transaction was decided otherwise', retryable: false },
   PRODUCER_GROUP_MISMATCH: { title: 'Another producer group prepared this', retryable: false },
   ALREADY_DELIVERED: { title: 'The message waits no more', retryable: false },

@@ -18,8 +18,9 @@ import {
 import type { Decision } from './halves';
 import { install, type InstallOutcome } from './definitionChanges';
 import { deleteGroup, putGroup, type GroupChange } from './groupChanges';
-import { applyLease, applySettle, type LeaseOutcome, type SettleResult } from './leaseChanges';
+import { applyLease, applySettle, type LeaseOutcome } from './leaseChanges';
 import { putNote } from './notes';
+import type { ReceiptRefusal } from './receiptRules';
 import { assignQueues, changeListeners, commitOffsets, resetOffsets, type OffsetResult } from './positionChanges';
 import { applyRecall, applySend, type SendOutcome } from './sends';
 import { hourOf } from './idRuns';
@@ -67,7 +68,7 @@ export interface Results {
   assignQueues: undefined;
   resetOffsets: undefined;
   lease: LeaseOutcome;
-  settle: readonly SettleResult[];
+  settle: readonly ReceiptRefusal[];
   retry: RetryOutcome;
   fireTimers: undefined;
   redrive: RedriveOutcome;

@@ -49,7 +49,7 @@ import { Retries } from './retries';
 import { Schedule } from './schedule';
 import { Search } from './search';
 import { Sender } from './sender';
-import { BrokerState } from './state';
+import { BrokerState, type GroupState } from './state';
 import { Tail } from './tail';
 import { Timers } from './timers';
 import { Topics } from './topics';
@@ -451,6 +451,7 @@ export class Rooms {
     for (const chore of this.#chores) await chore.stop();
     await this.#timers.stop();
     await this.checkbacks.stop();
+    await this.leases.stop();
     this.consumers.stop();
     this.#desks.stop();
     this.#time.stop();
@@ -499,7 +500,7 @@ export class Rooms {
       case 'install':
         return this.#installed(command.definition, result as InstallOutcome);
       case 'putGroup':
-        return this.consumers.regroup(this.#state.groupsByName.get(command.group.name)!);
+        return this.#regrouped(this.#state.groupsByName.get(command.group.name)!);
       case 'deleteGroup':
         return this.#groupsGone();
       case 'commitOffsets':
@@ -529,7 +530,12 @@ export class Rooms {
     for (const topic of topics) this.#topicChanged(topic);
     this.#groupsGone();
     const group = kind === 'GROUP' ? this.#state.groupsByName.get(name) : undefined;
-    if (group) this.consumers.regroup(group);
+    if (group) this.#regrouped(group);
+  }
+
+  #regrouped(group: GroupState): void {
+    this.consumers.regroup(group);
+    this.#desks.regroup(group);
   }
 
   #topicChanged(topic: { readonly no: number; readonly name: string }): void {

@@ -18,7 +18,9 @@ type State =
   | { readonly is: 'WAITING'; readonly due: number; readonly position?: number }
   /** In the group's own queue, since `due`. */
   | { readonly is: 'BACK'; readonly due: number; readonly queueOffset: number }
-  | { readonly is: 'DEAD'; readonly time: number };
+  | { readonly is: 'DEAD'; readonly time: number }
+  /** It was a dead letter, and was sent to a topic as a message of its own. */
+  | { readonly is: 'SENT_ON' };
 
 /** `attempt`: which delivery its next one is; of a dead letter, which one its last one was. */
 export type Copy = State & { readonly attempt: number };

@@ -5,9 +5,11 @@ import type { Applied, CommandOf, Outcome } from './apply';
 import { NO_MESSAGE, type FailedMessage, type RedrivenItem } from './command';
 import { noteCopy } from './copies';
 import { groupOfRetryTopic, retryTopicOf } from './group';
-import { commitLowest, doneAlready, handedOutAgain } from './leaseChanges';
+import { commitLowest } from './leaseChanges';
 import { messageIdOf, messageQueueId, messageTopic } from './message';
+import { ABSENT, doneAlready, receiptRefusal } from './receiptRules';
 import { commitAll, ownerRefusal, type OffsetResult } from './positionChanges';
+import type { Receipt } from './receipts';
 import { answerBucketOf, storeMessage } from './sends';
 import type { Queue } from './queue';
 import { json, queueNumber, type BrokerState, type GroupState, type TopicState } from './state';
@@ -68,7 +70,10 @@ export function applyRetry(
     const topic = state.topics.get(messageTopic(record));
     // First: what cannot go anywhere stays with whoever has it.
     if (!topic) return { error: new GantryError('TOPIC_NOT_FOUND', 'the topic of the copy was deleted meanwhile') };
-    const refusal = item.lease === undefined ? ownerRefusal(group, item, command.by) : takeBack(state, group, item);
+    const refusal =
+      item.lease === undefined
+        ? ownerRefusal(group, item, command.by)
+        : takeBack(state, group, { ...item, lease: item.lease });
     if (refusal) return { error: refusal };
     const result = moveAway(state, group, item, { topic, record, position: positionOf(index, i + 1) }, time, touched);
     if (item.key !== undefined) {
@@ -79,7 +84,7 @@ export function applyRetry(
   });
   // A message that was refused would be lost behind the new position: it stays, and so do the others.
   const accepted = results.every(({ error }) => error === undefined);
-  const positions = accepted ? commitAll(state, group, command.offsets, command.by, false) : [];
+  const positions = accepted ? commitAll(state, group, command.offsets, command.by) : [];
   const committed = command.offsets.length === 0 ? undefined : accepted && positions.every(isCommitted);
   if (command.answer) rememberSentBack(state, command.answer, results, accepted ? committed : undefined, time);
   return { ok: { results, committed } };
@@ -107,11 +112,10 @@ function rememberSentBack(
 }
 
 /** Ends the lease of a failed message; its copy goes on for it. */
-function takeBack(state: BrokerState, group: GroupState, item: FailedMessage): GantryError | undefined {
-  const leases = group.leases.get(queueNumber(item.topic, item.queueId));
-  const entry = leases?.entries.get(item.offset);
-  if (!leases || !entry) return doneAlready();
-  if (entry.lease !== item.lease) return handedOutAgain();
+function takeBack(state: BrokerState, group: GroupState, item: Receipt): GantryError | undefined {
+  const refused = receiptRefusal(state, group, item, true);
+  if (refused) return refused === ABSENT ? doneAlready() : refused;
+  const leases = group.leases.get(queueNumber(item.topic, item.queueId))!;
   state.dropLease(group, leases, item.offset);
   commitLowest(state, group, leases);
   return undefined;
@@ -184,7 +188,7 @@ export function applyRedrive(
     state.count(group, { dead: -1 });
     const queueOffset = storeMessage(state, topic, record, positionOf(index, i + 1), time, touched);
     const ours = topic.record.name === retryTopicOf(group.record.name);
-    noteCopy(state, group, record, ours ? { is: 'BACK', due: time, queueOffset } : undefined);
+    noteCopy(state, group, record, ours ? { is: 'BACK', due: time, queueOffset } : { is: 'SENT_ON' });
     return queueOffset;
   });
   if (command.answer) {

@@ -43,7 +43,11 @@ export const queuesBehind = ({ record, queues }: TopicState, readQueues: number)
 function unreadBy(group: GroupState, queue: Queue): number {
   const positions = group.record.mode === 'BROADCASTING' ? [...group.listeners.values()] : [group];
   const number = queueNumber(queue.topic, queue.queueId);
-  return Math.max(0, ...positions.map(({ offsets }) => queue.max - Math.max(offsets.get(number) ?? 0, queue.min)));
+  const behind = (position = 0): number => {
+    const from = Math.max(position, queue.min);
+    return group.leases.get(number)?.openFrom(from, queue.max) ?? queue.max - from;
+  };
+  return Math.max(0, ...positions.map(({ offsets }) => behind(offsets.get(number))));
 }
 
 /** 409: these messages would have no reader. `way`: what to do instead of waiting. */

@@ -3,6 +3,7 @@ import { GantryError } from '../base/errors';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { LeaseTake, Settlement } from './command';
 import type { LeaseEntry, LeaseQueue } from './leaseQueue';
+import { receiptRefusal, type ReceiptRefusal } from './receiptRules';
 import { queueNumber, type BrokerState, type GroupState } from './state';
 
 /** One message that a receive got. */
@@ -20,11 +21,6 @@ export interface LeaseOutcome {
   readonly time: number;
   readonly granted: readonly Granted[];
 }
-
-export type SettleResult = GantryError | typeof ABSENT | undefined;
-
-/** Nobody has the message any more: it was acknowledged before, or given up. Which, the caller finds out. */
-export const ABSENT = 'ABSENT';
 
 export function applyLease(state: BrokerState, applied: Applied<CommandOf<'lease'>>): Outcome<'lease'> {
   const { command, index, time } = applied;
@@ -102,13 +98,12 @@ export function applySettle(state: BrokerState, applied: Applied<CommandOf<'sett
   const group = state.groups.get(command.group);
   if (!group) return { refused: new GantryError('GROUP_NOT_FOUND', 'the group was deleted meanwhile') };
   const touched = new Set<LeaseQueue>();
-  const results = command.items.map((item): SettleResult => {
-    const leases = group.leases.get(queueNumber(item.topic, item.queueId));
-    const entry = leases?.entries.get(item.offset);
-    if (!leases || !entry) return item.action === 'EXTEND' ? doneAlready() : ABSENT;
-    if (entry.lease !== item.lease) return handedOutAgain();
+  const results = command.items.map((item): ReceiptRefusal => {
+    const refused = receiptRefusal(state, group, item, item.action !== 'EXTEND');
+    if (refused) return refused;
+    const leases = group.leases.get(queueNumber(item.topic, item.queueId))!;
     touched.add(leases);
-    const after = settled(entry, item, time);
+    const after = settled(leases.entries.get(item.offset)!, item, time);
     if (after) state.putLease(group, leases, item.offset, after);
     else state.dropLease(group, leases, item.offset);
     return undefined;
@@ -125,13 +120,3 @@ function settled(entry: LeaseEntry, item: Settlement, time: number): LeaseEntry 
   const { ms = 0 } = item;
   return { attempt, lease, ms, until: time + ms, groupHash, ...(item.failed ? { failed: true } : {}) };
 }
-
-/** A message that was handed out again belongs to whoever has it now. */
-export const handedOutAgain = (): GantryError =>
-  new GantryError(
-    'LATE_ACK',
-    'the message stayed out longer than invisibleMs and was handed out again: extend receipts in time, or receive with a longer invisibleMs',
-  );
-
-export const doneAlready = (): GantryError =>
-  new GantryError('LATE_ACK', 'the message is acknowledged already: there is nothing left to do with it');

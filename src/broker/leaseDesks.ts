@@ -87,6 +87,8 @@ export class LeaseDesks {
   readonly #clock: Clock;
   readonly #time: RunningTime;
   readonly #state: BrokerState;
+  /** Called with messages whose leases are over, and that nobody has (lastDeliveries.ts). */
+  onOver: (desk: Desk, offsets: Iterable<number>) => void = () => undefined;
   readonly #desks = new Map<GroupState, Map<Queue, Desk>>();
   readonly #deadlines = new Heap<Deadline>(({ at }) => at);
   readonly #lines = new Map<GroupState, WaitingLine>();
@@ -115,6 +117,7 @@ export class LeaseDesks {
           if (lease === 0 || left <= 0) desk.ready.add(offset);
           else this.lend(desk, [offset], left);
         }
+        this.onOver(desk, desk.ready);
       }
     }
   }
@@ -225,7 +228,10 @@ export class LeaseDesks {
   /** Those that nobody has after all are there again. */
   #back(group: GroupState, items: readonly { desk: Desk; offset: number }[]): void {
     const back = items.filter(({ desk, offset }) => desk.ready.has(offset));
-    for (const { desk } of back) desk.changes++;
+    for (const { desk, offset } of back) {
+      desk.changes++;
+      this.onOver(desk, [offset]);
+    }
     if (back.length > 0) this.wake(group);
   }
 
@@ -249,6 +255,11 @@ export class LeaseDesks {
       moved = true;
     }
     if (moved) this.wake(group);
+  }
+
+  /** What counts as the last delivery may have changed. */
+  regroup(group: GroupState): void {
+    for (const desk of this.#desks.get(group)?.values() ?? []) this.onOver(desk, desk.ready);
   }
 
   /** Desks of groups that do not exist any more. */
@@ -313,6 +324,7 @@ export class LeaseDesks {
         desk.ready.add(offset);
         groups.add(desk.group);
       }
+      this.onOver(desk, offsets);
     }
     for (const group of groups) this.wake(group);
     this.#arm();

@@ -12,18 +12,19 @@ import { givesNothing } from './brokerPermission';
 import { Chooser, type Choice, type Chosen } from './choice';
 import { inCommands, type Settlement, type SettleAction } from './command';
 import { readableQueues } from './consumers';
-import { copiesOf } from './copies';
 import { checkReadable, groupNamed, type Core } from './core';
 import type { FilterSpec } from './filter';
 import { retryTopicOf, retryDelay } from './group';
 import { FilterPasses } from './filterPasses';
 import { checkSubscription } from './groups';
-import { ABSENT } from './leaseChanges';
+import { LastDeliveries } from './lastDeliveries';
 import type { Desk, LeaseDesks } from './leaseDesks';
-import { decodeMessage, messageAttempt } from './message';
+import { messageAttempt } from './message';
 import type { WakeReason } from './parking';
 import type { Queue } from './queue';
 import type { Delivery } from './reader';
+import { ReceiptFates } from './receiptFates';
+import { ABSENT, doneAlready, late } from './receiptRules';
 import { ReceiptCodec, type Receipt } from './receipts';
 import type { Failure, FailureOutcome, Retries } from './retries';
 import { queueNumber, type Attempt, type GroupState } from './state';
@@ -110,7 +111,8 @@ export class Leases {
   readonly #core: Core;
   readonly #desks: LeaseDesks;
   readonly #retries: Retries;
-  readonly #tables: Tables;
+  readonly #fates: ReceiptFates;
+  readonly #last: LastDeliveries;
   readonly #chooser: Chooser;
   readonly #passes: FilterPasses;
   readonly #receipts: ReceiptCodec;
@@ -126,10 +128,15 @@ export class Leases {
     this.#core = core;
     this.#desks = desks;
     this.#retries = retries;
-    this.#tables = tables;
+    this.#fates = new ReceiptFates(core, { tables, retries });
+    this.#last = new LastDeliveries(core, { desks, retries });
     this.#chooser = new Chooser(core);
     this.#passes = new FilterPasses(core.clock);
     this.#receipts = new ReceiptCodec(secret, core.brokerName);
+  }
+
+  async stop(): Promise<void> {
+    await this.#last.stop();
   }
 
   async receive(groupName: string, options: ReceiveOptions): Promise<ReceiveAnswer> {
@@ -271,8 +278,10 @@ export class Leases {
       round.push(choice);
       const left = deadline - clock.monotonic();
       const enough = choice.messages.length >= options.min || choice.full || choice.more;
-      if (choice.exhausted.length > 0) await this.#bury(group, choice);
-      else if (choice.messages.length > 0 && (enough || left <= 0 || over !== undefined)) {
+      if (choice.exhausted.length > 0) {
+        choice.release();
+        await this.#last.bury(group, choice.exhausted);
+      } else if (choice.messages.length > 0 && (enough || left <= 0 || over !== undefined)) {
         const served = await purpose.serve(choice);
         if (served !== undefined) return served;
       } else {
@@ -456,33 +465,6 @@ export class Leases {
     return { cleared: choice.takes.some(({ dropped }) => dropped.length > 0), dueMs: Infinity };
   }
 
-  /** Messages that were delivered as often as they may be and came back are dead letters. */
-  async #bury(group: GroupState, choice: Choice): Promise<void> {
-    choice.release();
-    const places = choice.exhausted.map(({ message: { queue, queueOffset } }) => {
-      return { desk: this.#desks.of(group, queue), offset: queueOffset };
-    });
-    // Its holder may have done something with it while it was read, or be about to extend it.
-    const isLeft = places.map(({ desk, offset }) => desk.ready.has(offset) && !desk.claimed(offset));
-    const failures = choice.exhausted.filter((_, i) => isLeft[i]);
-    const decided = this.#desks.leaving(
-      group,
-      places.filter((_, i) => isLeft[i]),
-    );
-    try {
-      const reports = await this.#retries.fail(
-        group,
-        failures.map(({ message, lease }) => ({ ...message, lease, reason: undefined })),
-      );
-      failures.forEach(({ message }, i) => {
-        if (!reports[i]!.error) this.#done(group, message.queue, message.queueOffset, 'ACK');
-      });
-    } finally {
-      decided();
-    }
-    if (group.record.ordered) this.#desks.wake(group);
-  }
-
   /** One result per handle, in order. Repeating it is harmless. */
   async acknowledge(groupName: string, handles: readonly string[]): Promise<ReceiptResult[]> {
     const group = groupNamed(this.#core.state, groupName);
@@ -526,9 +508,16 @@ export class Leases {
     // claim nothing may happen, not even an await of nothing: it would be claimed by both.
     for (let decision = leaving(extending); decision; decision = leaving(extending)) await decision;
     const extended = extending.filter(({ desk, offset, lease }) => desk.entry(offset)?.lease === lease);
+    const owned = items.map((item) => (item.action === 'EXTEND' ? this.#fates.owned(group, item) : undefined));
     this.#desks.extending(group, extended, true);
     try {
-      return await this.#decide(group, items);
+      const errors = (
+        await this.#decide(
+          group,
+          items.filter((_, i) => !owned[i]),
+        )
+      ).values();
+      return owned.map((error) => error ?? errors.next().value);
     } finally {
       this.#desks.extending(group, extended, false);
     }
@@ -540,6 +529,7 @@ export class Leases {
   }
 
   async #decide(group: GroupState, items: readonly Settlement[]): Promise<readonly (GantryError | undefined)[]> {
+    if (items.length === 0) return [];
     const results = await this.#core.submit({ kind: 'settle', group: group.record.no, items });
     items.forEach((item, i) => {
       const queue = this.#core.state.topics.get(item.topic)?.queues[item.queueId];
@@ -547,22 +537,16 @@ export class Leases {
     });
     if (items.some(({ action }) => action === 'RETURN')) this.#desks.wake(group);
     const errors: (GantryError | undefined)[] = [];
-    for (const [i, result] of results.entries()) {
-      if (result !== ABSENT) errors.push(result);
-      else errors.push((await this.#isDead(group, items[i]!)) ? late('the group has given it up') : undefined);
-    }
+    for (const [i, result] of results.entries())
+      errors.push(result === ABSENT ? await this.#ofDone(group, items[i]!) : result);
     return errors;
   }
 
-  /** Whether a message that nobody has any more is a dead letter; otherwise it was acknowledged before. */
-  async #isDead(group: GroupState, { topic, queueId, offset }: Settlement): Promise<boolean> {
-    const { state, reader } = this.#core;
-    const queue = group.counts.dead > 0 ? state.topics.get(topic)?.queues[queueId] : undefined;
-    const found = queue && (await reader.one(queue, offset));
-    if (!found) return false;
-    const { origin, position, storeTimestamp } = decodeMessage(found.record);
-    const copies = await copiesOf(state, this.#tables, origin ?? { position, storeTimestamp });
-    return copies.get(group.record.no)?.is === 'DEAD';
+  /** Acknowledging again what is acknowledged is harmless; there is no more to it. */
+  async #ofDone(group: GroupState, item: Settlement): Promise<GantryError | undefined> {
+    const handle = this.#receipts.encode(group.record, item);
+    const wentOn = await this.#fates.ofDone(group, { receipt: item, handle });
+    return wentOn ?? (item.action === 'EXTEND' ? doneAlready() : undefined);
   }
 
   #done(group: GroupState, queue: Queue, offset: number, action: SettleAction, ms?: number): void {
@@ -614,12 +598,13 @@ export class Leases {
 
   /** The message behind a receipt, if it is still out under it. */
   async #failureOf(group: GroupState, receipt: Receipt, key: string): Promise<Keyed | GantryError> {
+    const refused = await this.#fates.refusal(group, { receipt, handle: key });
+    if (refused) return refused;
     const queue = this.#core.state.topics.get(receipt.topic)?.queues[receipt.queueId];
     const entry = queue && this.#desks.of(group, queue).entry(receipt.offset);
-    if (!queue || !entry) return late('it is acknowledged already');
-    if (entry.lease !== receipt.lease) return late('it was handed out again');
+    if (!queue || !entry) return doneAlready(); // at this very moment
     const found = await this.#core.reader.one(queue, receipt.offset);
-    if (!found) return late('retention has deleted it');
+    if (!found) return late('retention or a purge has deleted it');
     return { ...found, lease: receipt.lease, attempt: messageAttempt(found.record) + entry.attempt - 1, key };
   }
 
@@ -677,9 +662,6 @@ function merge<R>(
     return result(handle, item instanceof GantryError ? item : errors[next++], i);
   });
 }
-
-const late = (why: string): GantryError =>
-  new GantryError('LATE_ACK', `nothing can be done with this message under this receipt: ${why}`);
 
 function emptyReason(choice: Choice, over: WakeReason | undefined): ReceiveReason {
   if (over === 'STOPPED') return 'SHUTTING_DOWN';

@@ -10,6 +10,7 @@ import type { Group } from './group';
 import type { Half } from './halves';
 import { LeaseQueue } from './leaseQueue';
 import { readLease } from './leaseRow';
+import { readPosition } from './positionRow';
 import { messageTopic } from './message';
 import type { Note } from './notes';
 import type { ProducerGroup } from './producerGroup';
@@ -152,7 +153,9 @@ async function loadGroups(state: BrokerState, tables: Tables): Promise<void> {
   }
   for (const { key, value } of await rowsOf(state, tables, 'o')) {
     const group = groupOf(state, key);
-    group?.offsets.set(queueNumberOf(key), readNumber(value, 0));
+    const { offset, reset } = readPosition(value);
+    group?.offsets.set(queueNumberOf(key), offset);
+    if (reset !== undefined) group?.resets.set(queueNumberOf(key), reset);
   }
   await loadOwners(state, tables);
   await loadHalves(state, tables);

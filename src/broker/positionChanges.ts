@@ -35,37 +35,39 @@ export function commitOffsets(
   state: BrokerState,
   applied: Applied<CommandOf<'commitOffsets'>>,
 ): Outcome<'commitOffsets'> {
-  const { command } = applied;
+  const { command, index } = applied;
   const group = state.groups.get(command.group);
   if (!group) return { refused: groupGone() };
-  return { ok: commitAll(state, group, command.offsets, command.by, command.backwards) };
+  return { ok: commitAll(state, group, command.offsets, command.by, command.backwards ? index : undefined) };
 }
 
-/** Moves each position that may be moved; one result per queue. */
+/** Moves each position that may be moved; one result per queue. `backwards`: index of a command that may move them back. */
 export function commitAll(
   state: BrokerState,
   group: GroupState,
   offsets: readonly ReadOffset[],
   by: Committer | undefined,
-  backwards: boolean,
+  backwards?: number,
 ): OffsetResult[] {
-  if (group.record.mode === 'BROADCASTING') return offsets.map((at) => commitListener(state, group, at, by, backwards));
+  if (group.record.mode === 'BROADCASTING')
+    return offsets.map((at) => commitListener(state, group, at, by, backwards !== undefined));
   return offsets.map((at) => {
     const refusal =
       ownerRefusal(group, at, by) ??
       (by ? undefined : leaseRefusal(group, at)) ??
-      offsetRefusal(state, committedOf(group, at), at, backwards);
+      offsetRefusal(state, committedOf(group, at), at, backwards !== undefined);
     if (refusal) return { ...placeOf(at), error: refusal };
-    moveTo(state, group, at);
+    moveTo(state, group, at, backwards);
     return placeOf(at);
   });
 }
 
-function moveTo(state: BrokerState, group: GroupState, at: QueueOffset): void {
+function moveTo(state: BrokerState, group: GroupState, at: QueueOffset, backwards: number | undefined): void {
   const leases = group.leases.get(queueNumber(at.topic, at.queueId));
   const before = committedOf(group, at);
-  if (leases && before !== undefined && at.nextOffset >= before) return passLeases(state, group, leases, at.nextOffset);
-  if (leases) state.dropLeases(group, queueNumber(at.topic, at.queueId));
+  if (backwards !== undefined && before !== undefined && at.nextOffset < before)
+    return state.rewind(group, placeOf(at), backwards);
+  if (leases) return passLeases(state, group, leases, at.nextOffset);
   if (before !== at.nextOffset) state.putOffset(group, at.topic, at.queueId, at.nextOffset);
 }
 
@@ -175,8 +177,7 @@ function resetOne(state: BrokerState, group: GroupState, at: QueueOffset, index:
   if (group.record.mode === 'BROADCASTING') return;
   const number = queueNumber(at.topic, at.queueId);
   const owner = group.owners.get(number);
-  state.dropLeases(group, number);
-  state.putOffset(group, at.topic, at.queueId, at.nextOffset);
+  state.rewind(group, at, index);
   if (owner) state.putOwner(group, at.topic, at.queueId, { ...owner, epoch: index });
 }
 

@@ -14,6 +14,7 @@ import { IdRuns } from './idRuns';
 import { KeyIndex } from './keyIndex';
 import { LeaseQueue, type LeaseEntry } from './leaseQueue';
 import { leaseValue } from './leaseRow';
+import { positionValue } from './positionRow';
 import { messageIdOf } from './message';
 import type { Note } from './notes';
 import { Overlay } from './overlay';
@@ -77,6 +78,8 @@ export interface GroupState {
   record: Group;
   /** The next offset to read, by `queueNumber`. */
   readonly offsets: Map<number, number>;
+  /** By `queueNumber`: index of the last command that moved the position whatever was handed out, by a reset or backwards. */
+  readonly resets: Map<number, number>;
   /** By `queueNumber`. */
   readonly owners: Map<number, Owner>;
   readonly leases: Map<number, LeaseQueue>;
@@ -241,6 +244,7 @@ export class BrokerState {
       this.counts.o--;
     }
     group.offsets.clear();
+    group.resets.clear();
     for (const number of [...group.owners.keys()]) this.dropOwner(group, number);
     for (const number of [...group.leases.keys()]) this.dropLeases(group, number);
     for (const name of [...group.attempts.keys()]) this.dropAttempt(group, name);
@@ -259,6 +263,7 @@ export class BrokerState {
       this.overlay.delete(tableKeys.offset(group.record.no, topic, queueId));
       this.counts.o--;
     }
+    group.resets.delete(number);
     this.dropOwner(group, number);
     this.dropLeases(group, number);
     for (const [consumer, listener] of group.listeners) this.#dropListenerPosition(group, consumer, listener, number);
@@ -268,7 +273,16 @@ export class BrokerState {
     const number = queueNumber(topic, queueId);
     if (!group.offsets.has(number)) this.counts.o++;
     group.offsets.set(number, offset);
-    this.overlay.put(tableKeys.offset(group.record.no, topic, queueId), numberValue(offset));
+    const value = positionValue(offset, group.resets.get(number));
+    this.overlay.put(tableKeys.offset(group.record.no, topic, queueId), value);
+  }
+
+  /** The position moves by command `index`, and what was handed out before does not count: all leases end. */
+  rewind(group: GroupState, { topic, queueId, nextOffset }: QueueOffset, index: number): void {
+    const number = queueNumber(topic, queueId);
+    this.dropLeases(group, number);
+    group.resets.set(number, index);
+    this.putOffset(group, topic, queueId, nextOffset);
   }
 
   putOwner(group: GroupState, topic: number, queueId: number, owner: Owner): void {
@@ -510,6 +524,7 @@ export class BrokerState {
     return {
       record,
       offsets: new Map(),
+      resets: new Map(),
       owners: new Map(),
       leases: new Map(),
       attempts: new Map(),

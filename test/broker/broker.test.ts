@@ -99,10 +99,11 @@ async function contentOf(state: BrokerState, tables: Tables) {
 }
 
 /** All of a group but its traffic, which counts from the start of the process. */
-function groupContent({ record, offsets, owners, leases, attempts, listeners, counts }: GroupState) {
+function groupContent({ record, offsets, resets, owners, leases, attempts, listeners, counts }: GroupState) {
   return {
     record,
     offsets: sorted(offsets),
+    resets: sorted(resets),
     owners: sorted(owners),
     leases: sorted(leases).map(([number, { topic, queueId, next, entries }]) => {
       return { number, topic, queueId, next, entries: [...entries] }; // in order: the first one is the lowest

@@ -1215,11 +1215,12 @@ describe('nack and dead letters', () => {
       const t = await shop({ maxAttempts: 0 });
       await t.send('orders', 'a');
       const [a] = handlesOf(await t.receive('billing', { invisibleMs: 1000 }));
-      await t.clock.advance(1001);
+      const write = t.disk.hold('journal', 'write');
       const ahead = early ? extend(t, a!, 10_000) : undefined;
-      // The topic of dead letters has to be made first: time enough for an extension in between.
+      await t.clock.advance(1001);
       const received = t.receive();
       await turn();
+      write.release();
       const extended = await (ahead ?? extend(t, a!, 10_000));
       expect((await received).messages).toEqual([]);
       expect(extended.error?.code).toBe(early ? undefined : 'LATE_ACK');
@@ -1233,15 +1234,31 @@ describe('nack and dead letters', () => {
     const t = await shop({ maxAttempts: 0 });
     await t.send('orders', 'a');
     await t.receive('billing', { invisibleMs: 1000 });
-    await t.clock.advance(1001);
     const { core } = t.rooms;
     const submit = core.submit.bind(core);
     const refused = new Error('no');
     Object.assign(core, { submit: () => Promise.reject(refused) });
+    await t.clock.advance(1001);
     expect(await codeOf(t.receive())).toBe(refused);
     Object.assign(core, { submit });
     expect(progress(t)).toMatchObject({ ready: 1, inFlight: 0 });
     expect((await t.receive()).messages).toEqual([]);
+    await t.settled();
+    expect(await deadLetters(t)).toEqual(['a']);
+  });
+
+  test('one that cannot be given up at the end of its lease is given up soon, though nobody looks', async () => {
+    const t = await shop({ maxAttempts: 0 });
+    await t.send('orders', 'a');
+    await t.receive('billing', { invisibleMs: 1000 });
+    const { core } = t.rooms;
+    const submit = core.submit.bind(core);
+    Object.assign(core, { submit: () => Promise.reject(new Error('no')) });
+    await t.clock.advance(2001);
+    Object.assign(core, { submit });
+    expect(await deadLetters(t)).toEqual([]);
+    await t.clock.advance(501);
+    await t.settled();
     expect(await deadLetters(t)).toEqual(['a']);
   });
 
@@ -1249,8 +1266,8 @@ describe('nack and dead letters', () => {
     const t = await shop({ maxAttempts: 0 });
     await t.send('orders', 'a');
     await t.receive('billing', { invisibleMs: 1000 });
-    await t.clock.advance(1001);
     const write = t.disk.hold('journal', 'write');
+    await t.clock.advance(1001);
     const first = t.receive();
     await write.reached;
     const changed = t.group('billing', { maxAttempts: 5 });
@@ -1272,14 +1289,14 @@ describe('nack and dead letters', () => {
     const outcomes = new Set<boolean>();
     for (let moment = 0; moment < 60; moment++) {
       await t.send('orders', `m${moment}`);
-      const [handle] = handlesOf(await t.receive('billing', { invisibleMs: 1000 }));
-      await t.clock.advance(1001);
+      const [handle] = handlesOf(await t.receive('billing', { invisibleMs: 1100 }));
+      await t.clock.advance(1099);
       const dead = (await deadLetters(t)).length;
-      const receiving = t.receive();
+      const expiring = t.clock.advance(2);
       for (let i = 0; i < moment; i++) await Promise.resolve();
       const [result] = await t.rooms.leases.extend('billing', [{ receiptHandle: handle!, invisibleMs: 5000 }]);
-      await receiving;
-      await turn();
+      await expiring;
+      await t.settled();
       const extended = result!.error === undefined;
       outcomes.add(extended);
       expect([moment, (await deadLetters(t)).length - dead]).toEqual([moment, extended ? 0 : 1]);
@@ -1293,14 +1310,14 @@ describe('nack and dead letters', () => {
     const outcomes = new Set<unknown>();
     for (let moment = 0; moment < 60; moment++) {
       await t.send('orders', `m${moment}`);
-      const [handle] = handlesOf(await t.receive('billing', { invisibleMs: 1000 }));
-      await t.clock.advance(1001);
+      const [handle] = handlesOf(await t.receive('billing', { invisibleMs: 1100 }));
+      await t.clock.advance(1099);
       const dead = (await deadLetters(t)).length;
-      const receiving = t.receive();
+      const expiring = t.clock.advance(2);
       for (let i = 0; i < moment; i++) await Promise.resolve();
       const [result] = await t.rooms.leases.acknowledge('billing', [handle!]);
-      await receiving;
-      await turn();
+      await expiring;
+      await t.settled();
       outcomes.add(result!.error?.code);
       expect([moment, (await deadLetters(t)).length - dead]).toEqual([moment, result!.error ? 1 : 0]);
     }
@@ -1415,6 +1432,7 @@ describe('ordered groups', () => {
         if (how === 'nack')
           expect((await nack(t, handlesOf(answer)[0]!, 0)).outcome).toBe(attempt === 1 ? 'WAITING' : 'DEAD_LETTER');
         await t.clock.advance(1001);
+        await t.settled();
       }
       const rest = await t.receive('billing', { waitMs: 1000 });
       expect(bodies(rest.messages).sort()).toEqual(['a2', 'b1']);
