@@ -50,6 +50,7 @@ import { purgeHandlers } from './handlers/purge';
 import { scheduleHandlers } from './handlers/schedule';
 import { tagHandlers } from './handlers/tags';
 import { topicHandlers } from './handlers/topics';
+import { producerGroupHandlers } from './handlers/producerGroups';
 import { transactionHandlers } from './handlers/transactions';
 import { KafkaRest } from './kafka/mount';
 import { FrontNative, nobodysCall } from './kafka/native';
@@ -293,7 +294,8 @@ export class BrokerNode implements Service {
       ...messageHandlers({ broker }),
       ...purgeHandlers({ broker }),
       ...scheduleHandlers({ broker }),
-      ...transactionHandlers({ broker, chance, fleet, spread }),
+      ...transactionHandlers({ broker }),
+      ...producerGroupHandlers({ broker, chance, fleet, spread }),
       ...groupHandlers({ broker, spread }),
       ...consumerHandlers({ broker, spread }),
       ...offsetHandlers({ broker }),

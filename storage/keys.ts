@@ -14,6 +14,7 @@
  *   't' topic(6)                                  JSON: topic record
  *   'x' name                                      JSON: tombstone of a deleted topic
  *   'G' name                                      JSON: tombstone of a deleted group
+ *   'u' name                                      JSON: tombstone of a deleted producer group
  *   'g' group(6)                                  JSON: consumer group record
  *   'o' group(6) topic(6) queue(2)                offset(8) …: committed, the next offset to read (src/broker/positionRow.ts)
  *   'D' topic(6) tag                              JSON: declared tag
@@ -144,6 +145,7 @@ export const tableKeys = {
   tombstone: (name: string) => named('x', name),
   note: (name: string) => named('e', name),
   groupTombstone: (name: string) => named('G', name),
+  producerGroupTombstone: (name: string) => named('u', name),
   group: (group: number) => owned('g', group, 0),
   offset: (group: number, topic: number, queueId: number) => groupQueueKey('o', group, topic, queueId),
   owner: (group: number, topic: number, queueId: number) => groupQueueKey('O', group, topic, queueId),

@@ -1,19 +1,16 @@
 /**
  * Transactions of several brokers. Each is where it was prepared, and its id says where that is; questions about them are
- * fetched from every broker, one after the other. What a producer group is asked by is kept where its name leads.
+ * fetched from every broker, one after the other.
  */
-import { GantryError } from '../../src/base/errors';
 import { unknownTransaction } from '../../src/broker/transactions';
-import { rendezvous } from '../../src/cluster/rendezvous';
 import type { TransactionOperations } from '../handlers/transactions';
 import { nameOf } from '../names';
-import type { Answer, Call, HandlerTable } from '../operation';
+import type { HandlerTable } from '../operation';
 import type { Front } from './front';
 import { oneByOne } from './oneByOne';
-import { refusedBeforeWriting, type PeerAnswer } from './peer';
 import { endEach } from './resolutionFront';
 import { pollChecks } from './checkFront';
-import { noBroker, type Rounds } from './rounds';
+import type { Rounds } from './rounds';
 import type { Sending } from './sending';
 
 export interface TransactionParts {
@@ -44,9 +41,6 @@ export function transactionFront({ rounds, sending }: TransactionParts): Handler
       return { status: 200, body };
     },
 
-    putProducerGroup: (call) => atGroup(front, call, (answer) => !refusedBeforeWriting(answer)),
-    // The one that others learn the settings from may just have come back, and not know them yet.
-    getProducerGroup: (call) => atGroup(front, call, (answer) => answer.ok),
     pollTransactionChecks: (call) => pollChecks(rounds, call),
   };
 }
@@ -61,31 +55,4 @@ async function brokerOf(front: Front, transactionId: string): Promise<string> {
 async function askedFor(front: Front, topic: string | undefined): Promise<string[]> {
   if (topic !== undefined) return front.fleet.brokersOf(nameOf(topic));
   return (await front.fleet.brokersNow()).map(({ name }) => name);
-}
-
-/** Asks the brokers in the order of the group's name until one has said enough; else the word of the first that answered. */
-async function atGroup<Op extends 'putProducerGroup' | 'getProducerGroup'>(
-  front: Front,
-  call: Call<Op>,
-  isEnough: (answer: PeerAnswer) => boolean,
-): Promise<Answer> {
-  const { producerGroup } = call.path as { producerGroup: string };
-  const live = await front.fleet.brokers();
-  let first: PeerAnswer | undefined;
-  let failure = noBroker();
-  for (const broker of rendezvous(
-    producerGroup,
-    live.map(({ name }) => name),
-  )) {
-    try {
-      const answer = await front.ask(call, broker, call.signal);
-      if (isEnough(answer)) return answer.asAnswer();
-      first ??= answer;
-    } catch (error) {
-      if (!(error instanceof GantryError) || error.code !== 'SERVICE_NOT_AVAILABLE') throw error;
-      failure = error;
-    }
-  }
-  if (!first) throw failure;
-  return first.asAnswer();
 }

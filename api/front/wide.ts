@@ -6,6 +6,7 @@ import { consumptionFront } from './consumptionFront';
 import type { Front } from './front';
 import { GroupPlaces } from './groupPlaces';
 import { messageFront } from './messageFront';
+import { producerGroupFront } from './producerGroupFront';
 import { purgeFront } from './purgeFront';
 import { Rounds } from './rounds';
 import { sendFront } from './sendFront';
@@ -29,6 +30,7 @@ export function wideHandlers(front: Front, { sendBackoff }: WideOptions): Handle
     ...clusterFront(rounds),
     ...sendFront({ front, sending }),
     ...transactionFront({ rounds, sending }),
+    ...producerGroupFront(rounds),
     ...messageFront({ front, groups }),
     ...consumptionFront(rounds, groups),
   };

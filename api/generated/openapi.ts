@@ -636,6 +636,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/producer-groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List producer groups
+         * @description Lists the producer groups that have settings of their own by name, a page at a time. A page without `cursor` is the last. Brokers that could not be asked are named in `unavailable`. Changes nothing.
+         */
+        get: operations["listProducerGroups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/producer-groups/{producerGroup}": {
         parameters: {
             query?: never;
@@ -663,15 +683,23 @@ export interface paths {
          *     answers it, signed as Standard Webhooks says (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,` and
          *     the base64 of HMAC-SHA256 over `id.timestamp.body`). The answer is `{"resolution":"COMMIT"}`, ROLLBACK or
          *     UNKNOWN, within 10 s. After failures the webhook is left alone for a while, longer each time. Addresses that
-         *     are not public are refused (WEBHOOK_REFUSED) unless the broker allows any. A key that is not given is made; it
-         *     is told in this answer alone.
+         *     are not public are refused (WEBHOOK_REFUSED) unless the broker allows any. A key that is not given is the one that
+         *     the same URL has, else it is made; it is told in the answer that sets it alone.
          */
         put: operations["putProducerGroup"];
         post?: never;
-        delete?: never;
+        /**
+         * Delete the settings of a producer group
+         * @description Deletes the settings; the defaults hold for the name again, and no webhook is called. A group with open transactions is kept, with 409 IN_USE naming some of them, unless `force=true`. These stay open then, and are asked about by the default settings.
+         */
+        delete: operations["deleteProducerGroup"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change how a producer group is asked
+         * @description Changes the fields that are given; null resets a field to its default, null as `webhook` removes it, and absent fields stay. A `webhook` with the present URL and without `secret` keeps its key.
+         */
+        patch: operations["updateProducerGroup"];
         trace?: never;
     };
     "/v1/producer-groups/{producerGroup}/transaction-checks": {
@@ -1724,6 +1752,8 @@ export interface components {
             committed?: number;
             /** @description Whether all that the cursor covers is committed (sendBack). */
             cursorCommitted?: boolean;
+            /** @description Open transactions of the producer group, 100 at most (IN_USE). */
+            transactionIds?: string[];
             /** @description Brokers where part of the cursor is not committed (sendBack). */
             uncommitted?: string[];
             /** @description Brokers that did not answer or can do nothing now, of a call that concerns several. */
@@ -1915,7 +1945,7 @@ export interface components {
             kind: string;
             /** @description Its name. */
             name: string;
-            /** @description Id of the creation; a producer group has none. */
+            /** @description Id of the creation; the record of a producer group has none. */
             id?: string;
             /**
              * Format: int32
@@ -1957,7 +1987,7 @@ export interface components {
             kind: "TOPIC" | "GROUP" | "PRODUCER_GROUP";
             /** @description Its name. */
             name: string;
-            /** @description Id of the creation; a producer group has none. */
+            /** @description Id of the creation; the record of a producer group has none. */
             id?: string;
             /**
              * Format: int32
@@ -2523,6 +2553,28 @@ export interface components {
             /** @description For people. */
             description?: string;
         };
+        /** @description What to change; absent fields stay as they are, null resets a field to its default. */
+        UpdateProducerGroupRequest: {
+            /**
+             * Format: int32
+             * @description Milliseconds from preparation to the first question, 1 s to 1 h; null is 6 s.
+             */
+            checkAfterMs?: number;
+            /**
+             * Format: int32
+             * @description Milliseconds between questions, 1 s to 1 h; null is 30 s.
+             */
+            checkIntervalMs?: number;
+            /**
+             * Format: int32
+             * @description Questions about one transaction until it is parked; null is 15.
+             */
+            maxChecks?: number;
+            /** @description Where to ask while nobody polls; null is nowhere. */
+            webhook?: components["schemas"]["WebhookSettings"];
+            /** @description For people. */
+            description?: string;
+        };
         /** @description Where to ask while nobody polls. */
         WebhookSettings: {
             /**
@@ -2530,13 +2582,18 @@ export interface components {
              * @description http or https, a public address, without user name.
              */
             url: string;
-            /** @description Key that signs each question, `whsec_` and the base64 of 24 to 64 bytes; made when it is left out. */
+            /** @description Key that signs each question, `whsec_` and the base64 of 24 to 64 bytes; when it is left out the one of the same URL stays, else it is made. */
             secret?: string;
         };
         /** @description How a producer group is asked. */
         ProducerGroup: {
             /** @description Its name. */
             producerGroup: string;
+            /**
+             * Format: int32
+             * @description Rises with every change.
+             */
+            version: number;
             /**
              * Format: int32
              * @description Milliseconds from preparation to the first question.
@@ -2566,6 +2623,15 @@ export interface components {
              */
             updatedTimestamp: number;
             /** @description In the answer to a change only: brokers that could not be told yet. They follow when they can be reached. */
+            unavailable?: string[];
+        };
+        /** @description One page of producer groups, by name. */
+        ProducerGroupList: {
+            /** @description The producer groups of this page. */
+            producerGroups: components["schemas"]["ProducerGroup"][];
+            /** @description For the next page; absent at the end. */
+            cursor?: string;
+            /** @description Brokers that could not be asked; their producer groups may be missing. */
             unavailable?: string[];
         };
         /** @description Where it is asked while nobody polls. */
@@ -4949,6 +5015,11 @@ export interface components {
          */
         Force: boolean;
         /**
+         * @description Delete although transactions are open.
+         * @example true
+         */
+        ForceOpen: boolean;
+        /**
          * @description Shrink although messages in the queues that go are unread.
          * @example false
          */
@@ -7076,6 +7147,61 @@ export interface operations {
             504: components["responses"]["OutcomeUnknown"];
         };
     };
+    listProducerGroups: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How many entries at most.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `cursor` of the page before; valid on any node. */
+                cursor?: components["parameters"]["ListCursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "producerGroups": [
+                     *         {
+                     *           "producerGroup": "banks",
+                     *           "version": 1,
+                     *           "checkAfterMs": 60000,
+                     *           "checkIntervalMs": 30000,
+                     *           "maxChecks": 15,
+                     *           "description": "The bank",
+                     *           "createdTimestamp": 1767261600000,
+                     *           "updatedTimestamp": 1767261600000
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ProducerGroupList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
     getProducerGroup: {
         parameters: {
             query?: never;
@@ -7102,6 +7228,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "producerGroup": "banks",
+                     *       "version": 1,
                      *       "checkAfterMs": 60000,
                      *       "checkIntervalMs": 30000,
                      *       "maxChecks": 15,
@@ -7162,6 +7289,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "producerGroup": "banks",
+                     *       "version": 2,
                      *       "checkAfterMs": 60000,
                      *       "checkIntervalMs": 30000,
                      *       "maxChecks": 15,
@@ -7184,6 +7312,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "producerGroup": "banks",
+                     *       "version": 1,
                      *       "checkAfterMs": 60000,
                      *       "checkIntervalMs": 30000,
                      *       "maxChecks": 15,
@@ -7205,6 +7334,154 @@ export interface operations {
             414: components["responses"]["UriTooLong"];
             415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["MisdirectedRequest"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    deleteProducerGroup: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Delete although transactions are open.
+                 * @example true
+                 */
+                force?: components["parameters"]["ForceOpen"];
+            };
+            header?: {
+                /** @description Only if the resource has one of these ETags, or with `*` if it exists; else 412. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+                /** @description With `*`: only if the resource does not exist; else 412. Other values are ignored. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description They are deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Some brokers could not be reached; they follow when they can be. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "status": "OK",
+                     *           "broker": "broker-a"
+                     *         },
+                     *         {
+                     *           "status": "FAILED",
+                     *           "broker": "broker-b",
+                     *           "error": {
+                     *             "type": "urn:gantry:problem:SERVICE_NOT_AVAILABLE",
+                     *             "title": "The service cannot take this now",
+                     *             "status": 503,
+                     *             "detail": "broker-b cannot be reached",
+                     *             "code": "SERVICE_NOT_AVAILABLE",
+                     *             "retryable": true,
+                     *             "requestId": "req-01"
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeleteTopicResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            414: components["responses"]["UriTooLong"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
+    updateProducerGroup: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Only if the resource has one of these ETags, or with `*` if it exists; else 412. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+                /** @description With `*`: only if the resource does not exist; else 412. Other values are ignored. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path: {
+                /**
+                 * @description Name of the producer group.
+                 * @example banks
+                 */
+                producerGroup: components["parameters"]["ProducerGroup"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateProducerGroupRequest"];
+            };
+        };
+        responses: {
+            /** @description The settings as they are now. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "producerGroup": "banks",
+                     *       "version": 2,
+                     *       "checkAfterMs": 60000,
+                     *       "checkIntervalMs": 30000,
+                     *       "maxChecks": 30,
+                     *       "description": "The bank",
+                     *       "createdTimestamp": 1767261600000,
+                     *       "updatedTimestamp": 1767261601000
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ProducerGroup"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["UnprocessableContent"];
             429: components["responses"]["TooManyRequests"];
             431: components["responses"]["HeadersTooLarge"];

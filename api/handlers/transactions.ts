@@ -1,23 +1,16 @@
 /** Transactions, and how their producers are asked about them, on the wire. */
 import { GantryError } from '../../src/base/errors';
-import type { Chance } from '../../src/base/chance';
 import type { Broker } from '../../src/broker/broker';
 import type { ChecksAnswer } from '../../src/broker/checkbacks';
 import { topicNamed } from '../../src/broker/core';
-import { producerGroupDefinition } from '../../src/broker/definition';
 import { offsetMessageId } from '../../src/broker/offsetMessageId';
-import { CHECK_DEFAULTS, type ProducerGroup } from '../../src/broker/producerGroup';
 import type { Transaction } from '../../src/broker/transactions';
-import type { Fleet } from '../../src/cluster/fleet';
-import type { Spread, Told } from '../../src/cluster/spread';
 import { bulkAnswer, failed } from '../bulk';
-import { etagOf, preconditionOf } from '../etag';
 import { readPrepared } from '../messageBodies';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterNumberOf, listCursor } from '../paging';
-import { notTold } from '../told';
 
 export type TransactionOperations =
   | 'prepareTransaction'
@@ -25,22 +18,9 @@ export type TransactionOperations =
   | 'endTransactions'
   | 'getTransaction'
   | 'listTransactions'
-  | 'putProducerGroup'
-  | 'getProducerGroup'
   | 'pollTransactionChecks';
 
-/** Bytes of a webhook's key that is made here. */
-const SECRET_BYTES = 24;
-
-export interface TransactionDeps {
-  readonly broker: Broker;
-  readonly chance: Chance;
-  readonly fleet: Fleet;
-  readonly spread: Spread;
-}
-
-export function transactionHandlers(deps: TransactionDeps): HandlerTable<TransactionOperations> {
-  const { broker, chance } = deps;
+export function transactionHandlers({ broker }: { readonly broker: Broker }): HandlerTable<TransactionOperations> {
   return {
     async prepareTransaction({ path, body, bodyBytes, headers }) {
       const { producerGroup, checkAfterMs } = body;
@@ -96,36 +76,6 @@ export function transactionHandlers(deps: TransactionDeps): HandlerTable<Transac
       return { status: 200, body: { transactions, ...cursor } };
     },
 
-    async putProducerGroup({ path, body, headers }) {
-      const name = path.producerGroup;
-      const { webhook, ...settings } = body ?? {};
-      const secret = webhook && (webhook.secret ?? `whsec_${chance.bytes(SECRET_BYTES).toString('base64')}`);
-      const before = broker.state.halves.producerGroups.get(name);
-      const { group, created } = await broker.rooms.checkbacks.putGroup(
-        {
-          name,
-          ...CHECK_DEFAULTS,
-          ...settings,
-          ...(webhook && secret ? { webhook: { url: webhook.url, secret } } : {}),
-        },
-        preconditionOf(headers, before && idOf(before)),
-      );
-      // The key is told once, to whoever set it.
-      const view = groupView(group);
-      const told = group.webhook ? { ...view, webhook: { ...view.webhook, secret: group.webhook.secret } } : view;
-      const unavailable = notTold(await tellProducerGroup(deps, group));
-      return {
-        status: created ? 201 : 200,
-        body: { ...told, ...unavailable },
-        headers: { ETag: etagOf(idOf(group), group.version) },
-      };
-    },
-
-    getProducerGroup({ path }) {
-      const group = broker.rooms.checkbacks.group(path.producerGroup);
-      return { status: 200, body: groupView(group), headers: { ETag: etagOf(idOf(group), group.version) } };
-    },
-
     async pollTransactionChecks(call) {
       const { path, query } = call;
       const options = { max: query.max, waitMs: query.waitMs, signal: () => call.signal };
@@ -155,26 +105,4 @@ function viewOf(broker: Broker, { transactionId, half, decision }: Transaction) 
   if (!place) return ended;
   const { queueId, queueOffset, position } = place;
   return { ...ended, queueId, queueOffset, offsetMessageId: offsetMessageId(broker.rooms.core.idTag, position) };
-}
-
-/** A producer group has no topic: all live brokers are told. Without a NameServer nobody is; they ask. */
-async function tellProducerGroup({ broker, fleet, spread }: TransactionDeps, group: ProducerGroup): Promise<Told[]> {
-  const live = await fleet.brokersNow().catch((error: unknown) => {
-    if (error instanceof GantryError) return [];
-    throw error;
-  });
-  const others = broker.rooms.definitions.others(live.map(({ name }) => name));
-  return spread.tell(others, [producerGroupDefinition(group)]);
-}
-
-const idOf = ({ name, createdAt }: ProducerGroup): string => `${name}.${createdAt}`;
-
-function groupView({ name, version: _, webhook, createdAt, updatedAt, ...settings }: ProducerGroup) {
-  return {
-    producerGroup: name,
-    ...settings,
-    ...(webhook ? { webhook: { url: webhook.url } } : {}),
-    createdTimestamp: createdAt,
-    updatedTimestamp: updatedAt,
-  };
 }

@@ -34,14 +34,8 @@ import {
   type TagChange,
   type TopicChange,
 } from './topicChanges';
-import {
-  applyChecks,
-  applyPrepare,
-  applyResolve,
-  putProducerGroup,
-  type Preparation,
-  type ProducerGroupChange,
-} from './transactionChanges';
+import { deleteProducerGroup, putProducerGroup, type ProducerGroupChange } from './producerGroupChanges';
+import { applyChecks, applyPrepare, applyResolve, type Preparation } from './transactionChanges';
 import { applyTrim } from './trims';
 
 export interface Applied<C extends Command = Command> {
@@ -79,6 +73,7 @@ export interface Results {
   resolve: Decision | undefined;
   checkHalves: undefined;
   putProducerGroup: ProducerGroupChange;
+  deleteProducerGroup: ProducerGroupChange;
   setPermission: BrokerPermission;
   install: InstallOutcome;
   putNote: undefined;
@@ -118,6 +113,7 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     resolve: applyResolve,
     checkHalves: applyChecks,
     putProducerGroup,
+    deleteProducerGroup,
     setPermission,
     install,
     putNote,

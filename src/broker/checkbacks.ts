@@ -13,8 +13,16 @@ import type { Precondition } from './command';
 import type { Core } from './core';
 import type { Half, Resolution } from './halves';
 import type { Parking } from './parking';
-import { CHECK_DEFAULTS, type CheckSettings, type ProducerGroup, type Webhook } from './producerGroup';
-import type { ProducerGroupChange } from './transactionChanges';
+import {
+  CHECK_DEFAULTS,
+  producerGroupInUse,
+  unknownProducerGroup,
+  type CheckSettings,
+  type ProducerGroup,
+  type Webhook,
+} from './producerGroup';
+import type { ProducerGroupChange } from './producerGroupChanges';
+import { preconditionRefusal } from './topicChanges';
 import type { Transactions } from './transactions';
 
 /** One question. */
@@ -58,6 +66,8 @@ const POLL_BYTES = LIMITS.batchBytes;
 const PARKED_AT_ONCE = 1000;
 /** Looks are at least so far apart, milliseconds: each goes over all producer groups that have something open. */
 const LOOKS_APART_MS = 10;
+/** Open transactions that a refusal names. */
+const SHOWN = 100;
 /** Longest sleep: the wall clock may be set, and questions are due by it. */
 const LOOK_MS = 1000;
 
@@ -183,7 +193,8 @@ export class Checkbacks {
         if (asking.waiting.size > 0) this.#wakeOne(asking);
         else next = Math.min(next, this.#call(group, asking));
       } else if (asking.due.size > 0) next = Math.min(next, this.#first(asking.due)!.at);
-      else if (asking.waiting.size === 0 && asking.calls === 0) this.#groups.delete(group);
+      // How long its webhook is left alone is remembered until that answers, or its settings change.
+      else if (asking.waiting.size === 0 && asking.calls === 0 && asking.failures === 0) this.#groups.delete(group);
     }
     return next;
   }
@@ -339,8 +350,9 @@ export class Checkbacks {
 
   async #callOnce(group: string, asking: Asking, webhook: Webhook): Promise<void> {
     const { failures } = asking;
+    let check: TransactionCheck | undefined;
     try {
-      const [check] = await this.#ask(group, asking, 1);
+      [check] = await this.#ask(group, asking, 1);
       if (!check) return;
       const resolution = await this.#caller.ask(webhook, check);
       asking.failures = 0;
@@ -351,8 +363,16 @@ export class Checkbacks {
       if (asking.failures > failures) return; // the calls that were under way together failed together: once
       const pause = Math.min(PAUSE_MS * 2 ** asking.failures++, LONGEST_PAUSE_MS);
       asking.pausedUntil = this.#clock.monotonic() + pause;
-      this.#log.warn({ ...failureFields(error), group, pauseMs: pause }, 'the webhook of a producer group failed');
+      const asked = { group, url: webhook.url, ...(check ? { transactionId: check.transactionId } : {}) };
+      this.#log.warn({ ...failureFields(error), ...asked, pauseMs: pause }, 'the webhook of a producer group failed');
     }
+  }
+
+  /** Those that have settings of their own, by name, behind `after`. */
+  list(after: string, limit: number): { groups: ProducerGroup[]; more: boolean } {
+    const { producerGroups } = this.#core.state.halves;
+    const names = [...producerGroups.keys()].filter((name) => name > after).sort();
+    return { groups: names.slice(0, limit).map((name) => producerGroups.get(name)!), more: names.length > limit };
   }
 
   /** Creates or replaces the settings of a producer group. Throws WEBHOOK_REFUSED. */
@@ -376,13 +396,26 @@ export class Checkbacks {
     this.notice();
   }
 
+  /** Forgets its settings: what is open is asked about by the defaults, and by no webhook. Throws IN_USE unless forced. */
+  async deleteGroup(name: string, force: boolean, condition: Precondition = {}): Promise<ProducerGroup> {
+    const group = this.group(name);
+    const refused = preconditionRefusal(condition, group.version, `producer group ${name}`);
+    if (refused) throw refused;
+    const open = this.#transactions.list({ parked: undefined, producerGroup: name }, 0, SHOWN).transactions;
+    if (open.length > 0 && !force)
+      throw producerGroupInUse(
+        name,
+        open.map(({ transactionId }) => transactionId),
+      );
+    const { group: deleted } = await this.#core.submit({ kind: 'deleteProducerGroup', name, ...condition });
+    this.renewed(name);
+    return deleted;
+  }
+
   group(name: string): ProducerGroup {
     const group = this.#core.state.halves.producerGroups.get(name);
     if (group) return group;
-    throw new GantryError(
-      'PRODUCER_GROUP_NOT_FOUND',
-      `producer group ${name} has no settings of its own: the defaults hold, until PUT /v1/producer-groups/${name}`,
-    );
+    throw unknownProducerGroup(name);
   }
 }
 

@@ -42,6 +42,7 @@ export const KIND = {
   setPermission: 26,
   install: 27,
   putNote: 30,
+  deleteProducerGroup: 42,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -265,6 +266,7 @@ export type Command =
       readonly kind: 'putProducerGroup';
       readonly group: Omit<ProducerGroup, 'version' | 'createdAt' | 'updatedAt'>;
     } & Precondition)
+  | ({ readonly kind: 'deleteProducerGroup'; readonly name: string } & Precondition)
   /** What the whole broker may be used for. */
   | ({ readonly kind: 'setPermission'; readonly permission: Permission } & Precondition)
   /** Moves low marks; every member deletes what is below them in its own time (janitor.ts). */
@@ -284,6 +286,8 @@ export type Command =
       readonly tombstones: readonly string[];
       /** Groups, likewise. */
       readonly groupTombstones?: readonly string[];
+      /** Producer groups, likewise. */
+      readonly producerGroupTombstones?: readonly string[];
     }
   /** What another broker has decided about something that brokers share. */
   | {

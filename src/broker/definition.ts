@@ -46,7 +46,7 @@ export interface GroupRecord extends Creation {
 export type TopicDefinition = TopicRecord | Deletion<'TOPIC'>;
 export type GroupDefinition = GroupRecord | Deletion<'GROUP'>;
 
-export interface ProducerGroupDefinition {
+export interface ProducerGroupRecord {
   readonly kind: 'PRODUCER_GROUP';
   readonly name: string;
   readonly version: number;
@@ -54,6 +54,8 @@ export interface ProducerGroupDefinition {
   readonly updatedAt: number;
   readonly record: ProducerGroup;
 }
+
+export type ProducerGroupDefinition = ProducerGroupRecord | Deletion<'PRODUCER_GROUP'>;
 
 export type Definition = TopicDefinition | GroupDefinition | ProducerGroupDefinition;
 
@@ -68,12 +70,12 @@ export function groupDefinition({ no: _, topic: _topic, ...group }: Group): Grou
   return { kind: 'GROUP', name, id, version, record: { ...group, subscriptions } };
 }
 
-export function producerGroupDefinition(record: ProducerGroup): ProducerGroupDefinition {
+export function producerGroupDefinition(record: ProducerGroup): ProducerGroupRecord {
   const { name, version, updatedAt } = record;
   return { kind: 'PRODUCER_GROUP', name, version, updatedAt, record };
 }
 
-export const deletionOf = <Kind extends 'TOPIC' | 'GROUP'>(kind: Kind, tombstone: Tombstone): Deletion<Kind> => ({
+export const deletionOf = <Kind extends Definition['kind']>(kind: Kind, tombstone: Tombstone): Deletion<Kind> => ({
   kind,
   ...tombstone,
 });

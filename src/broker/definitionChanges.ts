@@ -12,12 +12,14 @@ import type {
   Deletion,
   GroupRecord,
   ProducerGroupDefinition,
+  ProducerGroupRecord,
   SharedGroup,
   TopicRecord,
 } from './definition';
 import { ELSEWHERE, topicsHere, type Group } from './group';
 import { groupLimitRefusal, removeGroup, startSubscription, type StartAt } from './groupChanges';
 import { queuesOf } from './partitions';
+import { creationIdOf } from './producerGroup';
 import { queueNumber, type BrokerState, type GroupState, type TopicState } from './state';
 import { isDead } from './tombstone';
 import type { Partition, Topic } from './topic';
@@ -34,19 +36,27 @@ export interface InstallOutcome {
 
 /** What it would do, or why it is refused; changes nothing. */
 export function verdictOn(state: BrokerState, definition: Definition, broker: string): Verdict | GantryError {
-  if (definition.kind === 'PRODUCER_GROUP') return onProducerGroup(state, definition);
   if (definition.record === undefined) return onDeletion(state, definition);
+  if (definition.kind === 'PRODUCER_GROUP') return onProducerGroup(state, definition);
   const { kind, name, id } = definition;
   if (isDead(state.tombstones[kind].get(name), id)) return 'NOTHING';
   return kind === 'TOPIC' ? onTopic(state, definition, broker) : onGroup(state, definition);
 }
 
-function onDeletion(state: BrokerState, deletion: Deletion<'TOPIC'> | Deletion<'GROUP'>): Verdict {
+function onDeletion(state: BrokerState, deletion: Deletion<Definition['kind']>): Verdict {
   const { kind, name, id, formerIds = [] } = deletion;
-  const known = (kind === 'TOPIC' ? state.topicsByName : state.groupsByName).get(name);
-  if (known && isDead(deletion, known.record.id)) return 'DROP';
+  const known = creationOf(state, kind, name);
+  if (known !== undefined && isDead(deletion, known)) return 'DROP';
   const tombstone = state.tombstones[kind].get(name);
   return [id, ...formerIds].every((one) => isDead(tombstone, one)) ? 'NOTHING' : 'BURY';
+}
+
+/** Id of the creation that is known here. */
+function creationOf(state: BrokerState, kind: Definition['kind'], name: string): string | undefined {
+  if (kind === 'TOPIC') return state.topicsByName.get(name)?.record.id;
+  if (kind === 'GROUP') return state.groupsByName.get(name)?.record.id;
+  const producers = state.halves.producerGroups.get(name);
+  return producers && creationIdOf(producers);
 }
 
 function onTopic(state: BrokerState, definition: TopicRecord, broker: string): Verdict | GantryError {
@@ -99,9 +109,10 @@ function onGroup(state: BrokerState, definition: GroupRecord): Verdict | GantryE
   );
 }
 
-function onProducerGroup(state: BrokerState, definition: ProducerGroupDefinition): Verdict | GantryError {
+function onProducerGroup(state: BrokerState, definition: ProducerGroupRecord): Verdict | GantryError {
   const { producerGroups } = state.halves;
-  const { name, version, updatedAt } = definition;
+  const { name, version, updatedAt, record } = definition;
+  if (isDead(state.tombstones.PRODUCER_GROUP.get(name), creationIdOf(record))) return 'NOTHING';
   const known = producerGroups.get(name);
   if (!known) return producerGroups.size < LIMITS.producerGroups ? 'MAKE' : noRoomForProducers();
   if (version !== known.version) return version > known.version ? 'CHANGE' : 'NOTHING';
@@ -144,13 +155,20 @@ export function install(state: BrokerState, applied: Applied<CommandOf<'install'
   if (verdict instanceof GantryError) return { refused: verdict };
   if (verdict === 'NOTHING') return { ok: { verdict, topics: [] } };
   if (definition.kind === 'PRODUCER_GROUP') {
-    state.halves.putProducerGroup(definition.record);
+    installProducerGroup(state, definition, verdict);
     return { ok: { verdict, topics: [] } };
   }
   if (definition.kind === 'TOPIC')
     return { ok: { verdict, topics: installTopic(state, applied, definition, verdict) } };
   installGroup(state, applied, definition, verdict);
   return { ok: { verdict, topics: [] } };
+}
+
+function installProducerGroup(state: BrokerState, definition: ProducerGroupDefinition, verdict: Verdict): void {
+  if (definition.record !== undefined) return state.halves.putProducerGroup(definition.record);
+  if (verdict === 'DROP') state.halves.dropProducerGroup(definition.name);
+  const { kind, record: _, ...tombstone } = definition;
+  state.bury(kind, tombstone);
 }
 
 function installTopic(

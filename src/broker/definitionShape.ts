@@ -100,9 +100,9 @@ export function checkDefinition(given: unknown): Definition {
 
 function fits(definition: Definition): boolean {
   const { kind, record } = definition;
-  if (kind === 'PRODUCER_GROUP') return isNumber(definition.updatedAt) && isProducerGroup(record) && agrees(definition);
   if (isSystemTopic(definition.name)) return false;
   if (record === undefined) return isDeletion(definition);
+  if (kind === 'PRODUCER_GROUP') return isNumber(definition.updatedAt) && isProducerGroup(record) && agrees(definition);
   if (!agrees(definition) || definition.id !== record.id || definition.deletedAt !== undefined) return false;
   if (kind === 'GROUP') return isGroup(record) && holdsTogether(definition.record);
   return isTopic(record) && listOf(isTag)(definition.tags) && tagsFit(definition.tags) && isWhole(definition.record);

@@ -14,6 +14,7 @@ import {
   type Definition,
   type GroupDefinition,
   type GroupRecord,
+  type ProducerGroupDefinition,
   type SharedGroup,
   type TopicDefinition,
 } from './definition';
@@ -89,6 +90,16 @@ export class Definitions {
     return [...(tombstone ? [deletionOf('GROUP', tombstone)] : []), ...(group ? [groupDefinition(group.record)] : [])];
   }
 
+  producerGroup(name: string): ProducerGroupDefinition[] {
+    const { tombstones, halves } = this.#core.state;
+    const tombstone = tombstones.PRODUCER_GROUP.get(name);
+    const group = halves.producerGroups.get(name);
+    return [
+      ...(tombstone ? [deletionOf('PRODUCER_GROUP', tombstone)] : []),
+      ...(group ? [producerGroupDefinition(group)] : []),
+    ];
+  }
+
   /** The groups that read a topic. */
   groupsOf(topic: number): GroupRecord[] {
     return readersOf(this.#core.state, topic).map(({ record }) => groupDefinition(record));
@@ -152,7 +163,8 @@ export class Definitions {
     const { topicsByName, groupsByName, tombstones, halves } = this.#core.state;
     const topics = [...topicsByName.keys(), ...tombstones.TOPIC.keys()].filter((name) => !isSystemTopic(name));
     const groups = [...groupsByName.keys(), ...tombstones.GROUP.keys()];
-    const named = [topics, groups, [...halves.producerGroups.keys()]];
+    const producers = [...halves.producerGroups.keys(), ...tombstones.PRODUCER_GROUP.keys()];
+    const named = [topics, groups, producers];
     const all = named.flatMap((names, kind) => [...new Set(names)].sort().map((name) => `${kind} ${name}`));
     this.#places = { digest, all };
     return all;
@@ -162,9 +174,7 @@ export class Definitions {
     const name = place.slice(2);
     const kind = KINDS[Number(place[0])];
     if (kind === 'TOPIC') return this.topic(name);
-    if (kind === 'GROUP') return this.group(name);
-    const group = this.#core.state.halves.producerGroups.get(name);
-    return group ? [producerGroupDefinition(group)] : [];
+    return kind === 'GROUP' ? this.group(name) : this.producerGroup(name);
   }
 }
 

@@ -82,6 +82,13 @@ export class Halves {
     this.#counts.h--;
   }
 
+  dropProducerGroup(name: string): void {
+    if (!this.producerGroups.delete(name)) return;
+    this.#counts.p--;
+    this.groupChanges++;
+    this.#overlay.delete(tableKeys.producerGroup(name));
+  }
+
   putProducerGroup(group: ProducerGroup): void {
     if (!this.producerGroups.has(group.name)) this.#counts.p++;
     this.groupChanges++;

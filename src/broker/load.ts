@@ -115,6 +115,7 @@ async function loadTombstones(state: BrokerState, tables: Tables): Promise<void>
   for (const [kind, letter] of [
     ['TOPIC', 'x'],
     ['GROUP', 'G'],
+    ['PRODUCER_GROUP', 'u'],
   ] as const) {
     for (const { value } of await rowsOf(state, tables, letter)) {
       const tombstone = parseJson<Tombstone>(value);

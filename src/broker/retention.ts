@@ -7,6 +7,7 @@ import { positionOf } from '../../storage/keys';
 import type { Journal } from '../../storage/journal';
 import { LIMITS } from '../base/limits';
 import type { Log } from '../base/log';
+import type { CommandOf } from './apply';
 import type { QueueOffset } from './command';
 import type { Core } from './core';
 import { hourOf } from './idRuns';
@@ -68,9 +69,11 @@ export class Retention {
     const tombstones = this.#oldTombstones('TOPIC', now);
     const groupTombstones = this.#oldTombstones('GROUP', now);
     const due = answerBucket > marks.answerBucket || decisionHour > marks.decisionHour;
-    const old = tombstones.length + groupTombstones.length > 0;
+    const producerGroupTombstones = this.#oldTombstones('PRODUCER_GROUP', now);
+    const old = tombstones.length + groupTombstones.length + producerGroupTombstones.length > 0;
     if (head <= marks.journalHead && !due && !old) return;
-    await this.trim(Math.max(head, marks.journalHead), answerBucket, tombstones, decisionHour, groupTombstones);
+    const gone = { decisionHour, groupTombstones, producerGroupTombstones };
+    await this.trim(Math.max(head, marks.journalHead), answerBucket, tombstones, gone);
   }
 
   /** Asks the disk and decides whether anything more is taken in. */
@@ -102,8 +105,7 @@ export class Retention {
     head: number,
     answerBucket: number,
     tombstones: string[],
-    decisionHour = 0,
-    groupTombstones: string[] = [],
+    gone: Pick<CommandOf<'trim'>, 'decisionHour' | 'groupTombstones' | 'producerGroupTombstones'> = {},
   ): Promise<void> {
     const minima = await this.#minima(positionOf(head, 0));
     const { marks } = this.#core.state;
@@ -120,8 +122,7 @@ export class Retention {
         tombstones: [],
       });
     }
-    const old = { tombstones, groupTombstones };
-    await this.#core.submit({ kind: 'trim', head, minima, idHour, answerBucket, decisionHour, ...old });
+    await this.#core.submit({ kind: 'trim', head, minima, idHour, answerBucket, tombstones, ...gone });
     if (minima.length > 0) this.#log.info({ head, queues: minima.length }, 'messages trimmed');
   }
 

@@ -108,18 +108,29 @@ export const queueIdOfNumber = (number: number): number => number % 0x10000;
 
 /** Families that are loaded whole at start; their rows are counted so that a missing one is noticed. */
 export type Family =
-  't' | 'x' | 'G' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p' | 'e';
+  't' | 'x' | 'G' | 'u' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p' | 'e';
 
 /** What leaves a tombstone. */
-export type Buried = 'TOPIC' | 'GROUP';
+export type Buried = 'TOPIC' | 'GROUP' | 'PRODUCER_GROUP';
+
+/** Where tombstones are kept: the family of their rows, and their keys. */
+const GRAVEYARDS = {
+  TOPIC: { letter: 'x', keyOf: tableKeys.tombstone },
+  GROUP: { letter: 'G', keyOf: tableKeys.groupTombstone },
+  PRODUCER_GROUP: { letter: 'u', keyOf: tableKeys.producerGroupTombstone },
+} as const;
 
 export class BrokerState {
   readonly topics = new Map<number, TopicState>();
   readonly topicsByName = new Map<string, TopicState>();
   readonly groups = new Map<number, GroupState>();
   readonly groupsByName = new Map<string, GroupState>();
-  /** Of deleted topics and groups, by name. */
-  readonly tombstones = { TOPIC: new Map<string, Tombstone>(), GROUP: new Map<string, Tombstone>() };
+  /** Of deleted topics, groups and producer groups, by name. */
+  readonly tombstones = {
+    TOPIC: new Map<string, Tombstone>(),
+    GROUP: new Map<string, Tombstone>(),
+    PRODUCER_GROUP: new Map<string, Tombstone>(),
+  };
   /** Of fronts, by name. */
   readonly notes = new Map<string, Note>();
   readonly overlay = new Overlay();
@@ -127,7 +138,7 @@ export class BrokerState {
   readonly keys = new KeyIndex();
   readonly tail: Tail;
   readonly counts: Record<Family, number> = {
-    ...{ t: 0, x: 0, G: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
+    ...{ t: 0, x: 0, G: 0, u: 0, g: 0, o: 0, D: 0, S: 0, Q: 0 },
     ...{ O: 0, N: 0, L: 0, A: 0, b: 0, P: 0, c: 0, w: 0, h: 0, p: 0, e: 0 },
   };
   readonly halves = new Halves(this.overlay, this.counts);
@@ -217,10 +228,7 @@ export class BrokerState {
   }
 
   #graveyard(kind: Buried) {
-    const tombstones = this.tombstones[kind];
-    return kind === 'TOPIC'
-      ? { tombstones, letter: 'x' as const, keyOf: tableKeys.tombstone }
-      : { tombstones, letter: 'G' as const, keyOf: tableKeys.groupTombstone };
+    return { tombstones: this.tombstones[kind], ...GRAVEYARDS[kind] };
   }
 
   putGroup(group: GroupState, isNew: boolean): void {

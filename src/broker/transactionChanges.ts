@@ -1,17 +1,14 @@
 /** Transactions: preparing, deciding, asking. The decisions, made when applied. */
 import { positionOf, tableKeys } from '../../storage/keys';
 import { GantryError } from '../base/errors';
-import { LIMITS } from '../base/limits';
 import { hexOf } from '../base/messageId';
 import type { Applied, CommandOf, Outcome } from './apply';
 import { NO_MESSAGE } from './command';
 import type { Decision } from './halves';
 import { messageIdOf, messageQueueId } from './message';
-import type { ProducerGroup } from './producerGroup';
 import type { Queue } from './queue';
 import { answerBucketOf, storeMessage } from './sends';
 import { json, type BrokerState } from './state';
-import { preconditionRefusal } from './topicChanges';
 
 /** What a preparation answers, and what is kept of one with an Idempotency-Key. */
 export interface Preparation {
@@ -22,11 +19,6 @@ export interface Preparation {
 
 export interface PreparationAnswer extends Preparation {
   readonly content: string;
-}
-
-export interface ProducerGroupChange {
-  readonly group: ProducerGroup;
-  readonly created: boolean;
 }
 
 export function applyPrepare(state: BrokerState, applied: Applied<CommandOf<'prepare'>>): Outcome<'prepare'> {
@@ -90,22 +82,4 @@ export function applyChecks(state: BrokerState, applied: Applied<CommandOf<'chec
     if (half) state.halves.update(position, { ...half, parked: true });
   }
   return { ok: undefined };
-}
-
-export function putProducerGroup(
-  state: BrokerState,
-  applied: Applied<CommandOf<'putProducerGroup'>>,
-): Outcome<'putProducerGroup'> {
-  const { command, time } = applied;
-  const { producerGroups } = state.halves;
-  const before = producerGroups.get(command.group.name);
-  const failed = preconditionRefusal(command, before?.version, `producer group ${command.group.name}`);
-  if (failed) return { refused: failed };
-  if (!before && producerGroups.size >= LIMITS.producerGroups) {
-    return { refused: new GantryError('LIMIT_EXCEEDED', `this broker has ${LIMITS.producerGroups} producer groups`) };
-  }
-  const version = (before?.version ?? 0) + 1;
-  const group = { ...command.group, version, createdAt: before?.createdAt ?? time, updatedAt: time };
-  state.halves.putProducerGroup(group);
-  return { ok: { group, created: !before } };
 }

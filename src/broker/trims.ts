@@ -14,5 +14,6 @@ export function applyTrim(state: BrokerState, { command }: Applied<CommandOf<'tr
   marks.decisionHour = Math.max(marks.decisionHour, command.decisionHour ?? 0);
   for (const name of command.tombstones) state.dropTombstone('TOPIC', name);
   for (const name of command.groupTombstones ?? []) state.dropTombstone('GROUP', name);
+  for (const name of command.producerGroupTombstones ?? []) state.dropTombstone('PRODUCER_GROUP', name);
   return { ok: undefined };
 }

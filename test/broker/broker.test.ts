@@ -468,6 +468,10 @@ const step = fc.oneof(
     arbitrary: fc.record({ do: fc.constant('putProducerGroup' as const), producerGroup: producers, maxChecks: count }),
   },
   {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('deleteProducerGroup' as const), producerGroup: producers }),
+  },
+  {
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant('putGroup' as const),
@@ -705,6 +709,8 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
       const settings = { checkAfterMs: 5, checkIntervalMs: 5, maxChecks: s.maxChecks };
       return rooms.checkbacks.putGroup({ name: s.producerGroup, ...settings });
     }
+    case 'deleteProducerGroup':
+      return rooms.checkbacks.deleteGroup(s.producerGroup, true);
     case 'putGroup':
       return rooms.groups.put({
         ...newGroup(s.group),
@@ -858,6 +864,9 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'dropDeadLetters', group: 'lent', count: 1 },
   { do: 'pass', ms: 1000 },
   { do: 'redrive', group: 'lent', topic: undefined, key: 'k1' },
+  { do: 'flush' },
+  { do: 'putProducerGroup', producerGroup: 'banks', maxChecks: 1 },
+  { do: 'deleteProducerGroup', producerGroup: 'banks' },
   { do: 'flush' },
   { do: 'putProducerGroup', producerGroup: 'banks', maxChecks: 1 },
   { do: 'note', name: 'one', value: 'here', version: 1, ms: 500 },

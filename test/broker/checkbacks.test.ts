@@ -284,6 +284,33 @@ describe('a webhook', () => {
     expect(await t.readAll('transfers', 0)).toHaveLength(20);
   });
 
+  test('that fails is left alone as long when there was nothing to ask meanwhile', async () => {
+    const { t, webhook } = await called({ answer: () => Promise.reject(new Error('it is down')) });
+    for (let i = 0; i < 5; i++) {
+      const id = await prepare(t);
+      await t.clock.advance(6 * S + 100);
+      await t.clock.advance(60 * S);
+      await end(t, id);
+      await t.clock.advance(S); // nothing is open now
+    }
+    const before = webhook.asked.length;
+    await prepare(t);
+    await t.clock.advance(6 * S + 100);
+    expect(webhook.asked.length).toBe(before); // still left alone
+    webhook.answer = () => Promise.resolve('COMMIT');
+    for (let i = 0; i < 400 && t.state.halves.open.size > 0; i++) await t.clock.advance(S);
+    expect(t.state.halves.open.size).toBe(0);
+  });
+
+  test('that fails is named in the log, with the transaction', async () => {
+    const { t } = await called({ answer: () => Promise.reject(new Error('it is down')) });
+    const transactionId = await prepare(t);
+    await t.clock.advance(6 * S + 100);
+    await until(() => t.logged.some(({ msg }) => msg === 'the webhook of a producer group failed'), 'a line');
+    const line = t.logged.find(({ msg }) => msg === 'the webhook of a producer group failed');
+    expect(line).toMatchObject({ group: 'banks', url: WEBHOOK.url, transactionId, pauseMs: 1000 });
+  });
+
   test('that fails several calls at once has failed once: it is asked again after a second', async () => {
     const { t, webhook } = await called({ answer: () => Promise.reject(new Error('it restarts')) });
     for (let i = 0; i < 20; i++) await prepare(t, `${i}`);
@@ -343,6 +370,38 @@ describe('a webhook', () => {
 });
 
 describe('the settings of a producer group', () => {
+  test('are listed by name, page by page', async () => {
+    const t = await bank();
+    const { checkbacks } = t.rooms;
+    for (const name of ['c', 'a', 'b']) await checkbacks.putGroup({ name, ...CHECK_DEFAULTS });
+    const names = (after: string, limit: number) => {
+      const { groups, more } = checkbacks.list(after, limit);
+      return [groups.map(({ name }) => name), more];
+    };
+    expect([names('', 2), names('b', 2), names('', 3)]).toEqual([
+      [['a', 'b'], true],
+      [['c'], false],
+      [['a', 'b', 'c'], false],
+    ]);
+  });
+
+  test('are deleted when nothing is open, or by force; what is open is asked about by the defaults then', async () => {
+    const { t, webhook } = await called();
+    const { checkbacks } = t.rooms;
+    const id = await prepare(t);
+    const refused = checkbacks.deleteGroup('banks', false);
+    await expect(refused).rejects.toMatchObject({ code: 'IN_USE', extras: { members: { transactionIds: [id] } } });
+    await expect(checkbacks.deleteGroup('banks', true, { ifMatch: 7 })).rejects.toThrow('changed');
+    await checkbacks.deleteGroup('banks', true, { ifMatch: 1 });
+    expect(() => checkbacks.group('banks')).toThrow('defaults');
+    await expect(checkbacks.deleteGroup('banks', true)).rejects.toMatchObject({ code: 'PRODUCER_GROUP_NOT_FOUND' });
+    await t.clock.advance(6 * S + 100);
+    expect(webhook.asked).toEqual([]);
+    expect(ids(await poll(t))).toEqual([id]);
+    await t.crash();
+    expect(() => t.rooms.checkbacks.group('banks')).toThrow('defaults');
+  });
+
   test('are replaced as a whole, guarded by their version, and survive', async () => {
     const t = await bank();
     const { checkbacks } = t.rooms;

@@ -144,6 +144,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     group: { name: 'p', ...CHECK_DEFAULTS, webhook: { url: 'https://example.com/', secret: 'whsec_AAAA' } },
     ifMatch: 3,
   },
+  deleteProducerGroup: { kind: 'deleteProducerGroup', name: 'p', ifMatch: 3 },
   setPermission: { kind: 'setPermission', permission: 'R', ifMatch: 2 },
   install: {
     kind: 'install',
@@ -197,6 +198,7 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     setPermission: 26,
     install: 27,
     putNote: 30,
+    deleteProducerGroup: 42,
   });
 });
 

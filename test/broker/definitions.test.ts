@@ -398,6 +398,37 @@ test('of a producer group the higher version counts, then the later change', asy
   expect(t.rooms.checkbacks.group('banks')).toMatchObject({ version: 3, maxChecks: 4 });
 });
 
+test('of a producer group that was deleted no earlier state comes back; a new one of the name does', async () => {
+  const t = await setup();
+  const other = await setup({ options: { name: 'broker-b' } });
+  const put = (maxChecks: number) => t.rooms.checkbacks.putGroup({ name: 'banks', ...CHECK_DEFAULTS, maxChecks });
+  const tell = async () => {
+    const verdicts = [];
+    for (const one of t.rooms.definitions.producerGroup('banks')) verdicts.push(await install(other, one));
+    return verdicts;
+  };
+  await put(1);
+  const [before] = t.rooms.definitions.producerGroup('banks');
+  expect(await tell()).toEqual(['MAKE']);
+  await t.rooms.checkbacks.deleteGroup('banks', false);
+  expect(await install(t, before!)).toBe('NOTHING');
+  expect(await tell()).toEqual(['DROP']);
+  expect(await install(other, before!)).toBe('NOTHING');
+  const again = await put(2); // in the same millisecond
+  expect(again.group.version).toBe(3);
+  expect(await tell()).toEqual(['NOTHING', 'MAKE']);
+  expect(other.rooms.checkbacks.group('banks')).toEqual(again.group);
+  await other.crash();
+  expect(other.rooms.definitions.producerGroup('banks')).toEqual(t.rooms.definitions.producerGroup('banks'));
+});
+
+test('a producer group that is known nowhere is deleted there, too', async () => {
+  const t = await setup();
+  const deletion = { kind: 'PRODUCER_GROUP', name: 'banks', id: '17', version: 2, deletedAt: 18 } as const;
+  expect(await install(t, deletion)).toBe('BURY');
+  expect(await install(t, deletion)).toBe('NOTHING');
+});
+
 describe('what cannot be applied', () => {
   const whole = orders();
   test.each<[string, unknown]>([
@@ -411,6 +442,7 @@ describe('what cannot be applied', () => {
     ['one of another version than it says', { ...whole, version: 9 }],
     ['one of a type that nobody knows', { ...whole, record: { ...whole.record, type: 'ODD' } }],
     ['a group’s own topic', { ...whole, name: '%RETRY%x', record: { ...whole.record, name: '%RETRY%x' } }],
+    ['a deletion of a producer group that is none', { kind: 'PRODUCER_GROUP', name: 'p', version: 2, deletedAt: 1 }],
     ['a deletion that is none', { kind: 'TOPIC', name: 'orders', id: 'b1', version: 2 }],
     [
       'a group without subscriptions',

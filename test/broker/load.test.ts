@@ -11,6 +11,7 @@ afterEach(stopBrokers);
 
 const FAMILIES: readonly Family[] = [
   't',
+  'u',
   'x',
   'G',
   'g',
@@ -60,6 +61,8 @@ describe('a family of rows that is loaded whole', () => {
     await t.topic('transfers', { type: 'TRANSACTION' });
     await t.rooms.transactions.prepare('transfers', { producerGroup: 'banks', message: message('pay') });
     await t.rooms.checkbacks.putGroup({ name: 'banks', ...CHECK_DEFAULTS });
+    await t.rooms.checkbacks.putGroup({ name: 'gone', ...CHECK_DEFAULTS });
+    await t.rooms.checkbacks.deleteGroup('gone', false);
     await t.rooms.notes.put('who', 'here', 1, HOUR);
     await t.group('mail', { mode: 'BROADCASTING' });
     await t.join('mail', 'c1');

@@ -278,6 +278,7 @@ describe('/v1 changes by addition only', () => {
       'createTopic POST /v1/topics',
       'deleteDeadLetter DELETE /v1/groups/{group}/dead-letters/{messageId}',
       'deleteGroup DELETE /v1/groups/{group}',
+      'deleteProducerGroup DELETE /v1/producer-groups/{producerGroup}',
       'deleteTag DELETE /v1/topics/{topic}/tags/{tag}',
       'deleteTopic DELETE /v1/topics/{topic}',
       'endTransaction POST /v1/transactions/{transactionId}/resolution',
@@ -309,6 +310,7 @@ describe('/v1 changes by addition only', () => {
       'listGroups GET /v1/groups',
       'listHoldings GET /v1/peer/topics/{topic}/holdings',
       'listNameserverRoutes GET /v1/nameserver/routes',
+      'listProducerGroups GET /v1/producer-groups',
       'listQueues GET /v1/topics/{topic}/queues',
       'listScheduled GET /v1/topics/{topic}/scheduled',
       'listTags GET /v1/topics/{topic}/tags',
@@ -342,6 +344,7 @@ describe('/v1 changes by addition only', () => {
       'testFilter POST /v1/topics/{topic}/filter-tests',
       'unregisterBroker DELETE /v1/nameserver/brokers/{cluster}/{broker}/{brokerId}',
       'updateGroup PATCH /v1/groups/{group}',
+      'updateProducerGroup PATCH /v1/producer-groups/{producerGroup}',
       'updateTopic PATCH /v1/topics/{topic}',
       'wipeWritePermission DELETE /v1/nameserver/brokers/{broker}/write-permission',
     ]);

@@ -262,6 +262,9 @@ test('transactions are prepared, asked about and ended anywhere', async () => {
   await call('putProducerGroup', { path: producers, body: { checkAfterMs: 1000 } });
   for (const { body } of await everywhere('getProducerGroup', { path: producers }))
     expect(body.checkAfterMs).toBe(1000);
+  for (const { body } of await everywhere('listProducerGroups'))
+    expect(body.producerGroups.map(({ producerGroup }) => producerGroup)).toEqual(['banks']);
+  await call('updateProducerGroup', { path: producers, body: { maxChecks: 20 } });
   const prepare = async (body: string) =>
     (await call('prepareTransaction', { path: transfers, body: { ...producers, message: { body } } })).body
       .transactionId;
@@ -277,6 +280,8 @@ test('transactions are prepared, asked about and ended anywhere', async () => {
     },
     ({ size }) => size === 4,
   );
+  for (const { problem } of await everywhere('deleteProducerGroup', { path: producers }))
+    expect([problem.code, (problem['transactionIds'] as string[]).length]).toEqual(['IN_USE', 4]);
   await call('endTransaction', { path: { transactionId: ids[0]! }, body: { resolution: 'COMMIT' } });
   const ended = await call('endTransactions', {
     body: { resolutions: ids.slice(1).map((transactionId) => ({ transactionId, resolution: 'COMMIT' })) },
@@ -286,6 +291,8 @@ test('transactions are prepared, asked about and ended anywhere', async () => {
   for (const transactionId of ids)
     for (const { body } of await everywhere('getTransaction', { path: { transactionId } }))
       expect(body.state).toBe('COMMITTED');
+  expect((await call('deleteProducerGroup', { path: producers })).status).toBe(204);
+  for (const { status } of await everywhere('getProducerGroup', { path: producers })) expect(status).toBe(404);
 });
 
 test('scheduled messages are listed and recalled from anywhere', async () => {

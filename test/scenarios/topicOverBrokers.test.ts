@@ -290,4 +290,9 @@ test('producer groups are known everywhere', async () => {
   await at('a', 'putProducerGroup', { ...banks, body: { maxChecks: 3 } });
   const group = (await at('a', 'getProducerGroup', banks)).body;
   expect([(await at('b', 'getProducerGroup', banks)).body, group.maxChecks]).toEqual([group, 3]);
+  expect((await at('b', 'deleteProducerGroup', banks)).status).toBe(204);
+  for (const name of ['a', 'b']) {
+    expect((await at(name, 'getProducerGroup', banks)).problem.code).toBe('PRODUCER_GROUP_NOT_FOUND');
+    expect((await at(name, 'listProducerGroups')).body).toEqual({ producerGroups: [] });
+  }
 });

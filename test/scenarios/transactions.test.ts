@@ -398,3 +398,54 @@ describe('a question by webhook', () => {
     }
   });
 });
+
+describe('the settings of a producer group', () => {
+  const path = { producerGroup: 'settled' };
+  const url = 'https://example.com/checks';
+
+  test('keep the key of a webhook as long as its URL stays, and tell it once', async () => {
+    const put = async (webhook: object) =>
+      (await site.client.call('putProducerGroup', { path, body: { webhook } })).body.webhook!;
+    const first = await put({ url });
+    expect(first.secret).toMatch(/^whsec_/);
+    expect(await put({ url })).toEqual({ url });
+    // The key is still the first one: to name it changes nothing.
+    expect(await put({ url, secret: first.secret })).toEqual({ url });
+    const other = await put({ url: `${url}/2` });
+    expect(other.secret).not.toBe(first.secret);
+  });
+
+  test('are changed field by field, guarded by their version', async () => {
+    const set = await site.client.call('putProducerGroup', { path, body: { maxChecks: 3, webhook: { url } } });
+    const patch = (body: object, headers: Record<string, string> = {}) =>
+      site.client.call('updateProducerGroup', { path, body, headers });
+    const changed = await patch({ checkAfterMs: 9000 }, { 'If-Match': set.headers['etag']! });
+    expect(changed.body).toMatchObject({ maxChecks: 3, checkAfterMs: 9000, webhook: { url } });
+    expect(changed.body.webhook).toEqual({ url });
+    expect((await patch({ maxChecks: 4 }, { 'If-Match': set.headers['etag']! })).status).toBe(412);
+    const reset = await patch({ maxChecks: null, webhook: null });
+    expect(reset.body).toMatchObject({ maxChecks: 15, checkAfterMs: 9000 });
+    expect(reset.body).not.toHaveProperty('webhook');
+    const nobody = { producerGroup: 'nobody' };
+    expect((await site.client.call('updateProducerGroup', { path: nobody, body: {} })).problem.code).toBe(
+      'PRODUCER_GROUP_NOT_FOUND',
+    );
+  });
+
+  test('are listed and deleted; a group with open transactions is kept unless forced', async () => {
+    const bank = await Bank.open();
+    const banks = { producerGroup: bank.group };
+    await site.client.call('putProducerGroup', { path: banks, body: {} });
+    const list = await site.client.call('listProducerGroups', { query: { limit: 1000 } });
+    expect(list.body.producerGroups.map(({ producerGroup }) => producerGroup)).toContain(bank.group);
+    const { transactionId: id } = await bank.prepare('pay');
+    const remove = (query: object = {}, headers: Record<string, string> = {}) =>
+      site.client.call('deleteProducerGroup', { path: banks, query: query as never, headers });
+    const { problem } = await remove();
+    expect([problem.code, problem['transactionIds']]).toEqual(['IN_USE', [id]]);
+    expect((await remove({ force: true }, { 'If-Match': '"other.1"' })).status).toBe(412);
+    expect((await remove({ force: true })).status).toBe(204);
+    expect((await remove({ force: true })).status).toBe(404);
+    expect((await site.client.call('getTransaction', { path: { transactionId: id } })).body.state).toBe('PREPARED');
+  });
+});

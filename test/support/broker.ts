@@ -3,12 +3,12 @@
  * everything around it; `afterEach(stopBrokers)` ends all of a test's brokers and fails when one of them met a fatal
  * error that the test did not expect.
  */
+import pino from 'pino';
 import type { Batch, Engine } from '../../storage/engine';
 import { openMemoryFolder, type Folder } from '../../storage/folder';
 import type { Chance } from '../../src/base/chance';
 import type { Clock, Timer } from '../../src/base/clock';
 import { GantryError } from '../../src/base/errors';
-import { silentLog } from '../../src/base/log';
 import { Broker, type BrokerOptions } from '../../src/broker/broker';
 import { GROUP_DEFAULTS, type Group } from '../../src/broker/group';
 import type { ReceiveAnswer, ReceiveOptions } from '../../src/broker/leases';
@@ -199,6 +199,8 @@ export class TestBroker<C extends Clock> {
   readonly memory = openMemoryFolder();
   /** What `onFatal` was told. A test that expects something takes it out. */
   readonly fatal: unknown[] = [];
+  /** Warnings and errors of the log. */
+  readonly logged: { readonly msg: string }[] = [];
   /** The part of the disk that is used, or why nobody can tell. */
   used: number | Error = 0.1;
   /** What the webhooks of producer groups answer. */
@@ -227,7 +229,10 @@ export class TestBroker<C extends Clock> {
     this.broker = new Broker({
       clock: life,
       chance: this.#chance,
-      log: silentLog,
+      log: pino(
+        { level: 'warn', base: null },
+        { write: (line: string) => void this.logged.push(JSON.parse(line) as { msg: string }) },
+      ),
       journal: this.folder.journal,
       tables: this.folder.tables,
       disk: {

@@ -1,4 +1,5 @@
 /** Transactions of several brokers through a front: each is where its id says, and questions are fetched once. */
+import { producerGroupFront } from '../../../api/front/producerGroupFront';
 import { transactionFront } from '../../../api/front/transactionFront';
 import type { PeerAnswer } from '../../../api/front/peer';
 import type { OperationId } from '../../../api/operation';
@@ -14,7 +15,7 @@ interface Asking {
 const asking = ({ request }: Asked): Asking => request as unknown as Asking;
 
 class TransactionBench extends FrontBench {
-  readonly #table = transactionFront(this);
+  readonly #table = { ...transactionFront(this), ...producerGroupFront(this.rounds) };
 
   constructor(spec: BenchSpec = {}) {
     super({ topics: { orders: 2, single: 1 }, ...spec });
@@ -268,10 +269,61 @@ describe('the settings of a producer group', () => {
   test('are looked for until somebody has them; none has', async () => {
     const t = new TransactionBench();
     t.all(() => refused('PRODUCER_GROUP_NOT_FOUND'));
-    expect((await t.ask('getProducerGroup', { path })).result.status).toBe(404);
+    expect(await failureOf(t.ask('getProducerGroup', { path }))).toMatchObject({ code: 'PRODUCER_GROUP_NOT_FOUND' });
     expect(t.askedBrokers).toEqual(order);
     t.broker(order[2]!).answer = () => answered(200, { found: true });
     expect(bodyOf((await t.ask('getProducerGroup', { path })).result)).toEqual({ found: true });
+  });
+});
+
+describe('producer groups', () => {
+  const path = { producerGroup: 'banks' };
+  const NONE = { transactions: [] };
+  const remove = (t: TransactionBench, force = false) => t.ask('deleteProducerGroup', { path, query: { force } });
+
+  test('are listed once, in their newest state, by name; a broker that is away is named', async () => {
+    const t = new TransactionBench();
+    const lists: Readonly<Record<string, object[]>> = {
+      a: [{ producerGroup: 'banks', version: 1 }],
+      b: [
+        { producerGroup: 'banks', version: 2 },
+        { producerGroup: 'shops', version: 1 },
+      ],
+    };
+    t.all(({ broker }) => answered(200, { producerGroups: lists[broker] }));
+    t.broker('c').network = 'REFUSING';
+    expect(bodyOf((await t.ask('listProducerGroups', { query: { limit: 10 } })).result)).toEqual({
+      producerGroups: lists['b'],
+      unavailable: ['c'],
+    });
+  });
+
+  test('are kept while a transaction is open anywhere', async () => {
+    const t = new TransactionBench();
+    t.all(({ broker }) => answered(200, broker === 'c' ? { transactions: [{ transactionId: 'T1' }] } : NONE));
+    expect(await failureOf(remove(t))).toMatchObject({
+      code: 'IN_USE',
+      extras: { members: { transactionIds: ['T1'] } },
+    });
+    expect(new Set(t.asked.map(({ operation }) => operation))).toEqual(new Set(['listTransactions']));
+  });
+
+  test('are kept while a broker cannot be asked, unless forced', async () => {
+    const t = new TransactionBench();
+    t.all(({ operation }) => (operation === 'listTransactions' ? answered(200, NONE) : answered(204, {})));
+    t.broker('b').network = 'REFUSING';
+    expect(await failureOf(remove(t))).toMatchObject({ code: 'SERVICE_NOT_AVAILABLE' });
+    expect((await remove(t, true)).result.status).toBe(204);
+    expect(t.asked.filter(({ operation }) => operation === 'deleteProducerGroup')).not.toEqual([]);
+  });
+
+  test('are deleted at one broker', async () => {
+    const t = new TransactionBench();
+    t.all(({ operation }) => (operation === 'listTransactions' ? answered(200, NONE) : answered(204, {})));
+    expect((await remove(t)).result.status).toBe(204);
+    expect(t.asked.map(({ operation }) => operation).sort()).toEqual([
+      ...['deleteProducerGroup', 'listTransactions', 'listTransactions', 'listTransactions'],
+    ]);
   });
 });
 
