@@ -12,6 +12,7 @@ import { Broker } from '../src/broker/broker';
 import { folderIdOf } from '../src/broker/folderId';
 import { meterBroker } from '../src/broker/meter';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
+import { meterCluster } from '../src/cluster/meter';
 import { Reconciler } from '../src/cluster/reconciler';
 import { Registrar } from '../src/cluster/registration';
 import { Fleet } from '../src/cluster/fleet';
@@ -25,6 +26,7 @@ import { openRocksdb } from '../storage/rocksdbEngine';
 import { advertisedAddress, type OwnAddresses } from './advertised';
 import { createApp } from './app';
 import { BrokerClients } from './client/brokerClient';
+import { meterCalls } from './client/callRecord';
 import { DefinitionClient } from './client/definitionClient';
 import { WebhookCaller } from './client/webhook';
 import type { Contract } from './contract';
@@ -234,14 +236,17 @@ export class BrokerNode implements Service {
   #newApp(broker: Broker, registrar: Registrar, server: HttpServer) {
     const { config, clock, chance, log, contract } = this.#options;
     const routes = new Routes({ clock, nameservers: this.#options.nameservers });
-    const fleet = (this.#fleet = new Fleet({ clock, routes, freshMs: config.routeRefreshMs }));
+    const fleet = (this.#fleet = new Fleet({ clock, routes, freshMs: config.routeRefreshMs, log }));
     const clients = (this.#clients = new BrokerClients({
       clock,
       contract,
       secret: config.clusterSecret,
       from: config.name,
       onStopping: () => void fleet.doubt(),
+      log,
     }));
+    meterCluster(this.#registry, { fleet, nameservers: () => registrar.status() });
+    meterCalls(this.#registry, clients.record);
     const peers = new DefinitionClient(fleet, clients);
     const definitions = () => broker.rooms.definitions;
     const spread = (this.#spread = new Spread({ clock, peers, definitions }));

@@ -8,12 +8,14 @@ import type { Service } from '../src/base/life';
 import type { Log } from '../src/base/log';
 import { createRegistry, requestTimes } from '../src/base/metrics';
 import { Fleet } from '../src/cluster/fleet';
+import { meterCluster } from '../src/cluster/meter';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
 import { Routes } from '../src/cluster/routes';
 import type { GatewayConfig } from '../src/config';
 import { advertisedAddress, type OwnAddresses } from './advertised';
 import { createApp } from './app';
 import { BrokerClients } from './client/brokerClient';
+import { meterCalls } from './client/callRecord';
 import type { Contract } from './contract';
 import { Front } from './front/front';
 import { routed } from './front/routing';
@@ -24,6 +26,7 @@ import { KafkaRest } from './kafka/mount';
 import { leave } from './leaving';
 import { FrontNative, nobodysCall } from './kafka/native';
 import { BrokerNotes } from './kafka/brokerNotes';
+import { GatewayWatch } from './gatewayWatch';
 import { HttpServer } from './server';
 
 /** What fronts serve; brokers besides answer each other. */
@@ -53,6 +56,7 @@ export class GatewayNode implements Service {
   readonly #fleet: Fleet;
   readonly #routes: Routes;
   readonly #clients: BrokerClients;
+  readonly #watch: GatewayWatch;
   readonly #server: HttpServer;
   #kafka: KafkaRest | undefined;
   #draining = false;
@@ -61,15 +65,17 @@ export class GatewayNode implements Service {
   constructor(options: GatewayNodeOptions) {
     const { clock, log, config, contract, nameservers } = options;
     this.#options = options;
-    this.#routes = new Routes({ clock, nameservers });
-    this.#fleet = new Fleet({ clock, routes: this.#routes, freshMs: config.routeRefreshMs });
+    this.#routes = new Routes({ clock, nameservers, log });
+    this.#fleet = new Fleet({ clock, routes: this.#routes, freshMs: config.routeRefreshMs, log });
     this.#clients = new BrokerClients({
       clock,
       contract,
       secret: config.clusterSecret,
       from: 'gateway',
       onStopping: () => void this.#fleet.doubt(),
+      log,
     });
+    this.#watch = new GatewayWatch({ clock, log, fleet: this.#fleet, routes: this.#routes, clients: this.#clients });
     this.#server = new HttpServer({
       host: config.host,
       port: config.port,
@@ -93,6 +99,7 @@ export class GatewayNode implements Service {
   /** Listens at once: brokers and NameServers may come later. */
   async start(): Promise<void> {
     await this.#server.start();
+    await this.#watch.start();
     await this.#kafka?.start();
   }
 
@@ -111,6 +118,7 @@ export class GatewayNode implements Service {
     this.#draining = true;
     await this.#server.stop();
     await this.#kafka?.stop();
+    await this.#watch.stop();
     await this.#clients.close();
   }
 
@@ -126,6 +134,8 @@ export class GatewayNode implements Service {
       nameservers: () => this.#routes.nameservers(),
     });
     const registry = createRegistry();
+    meterCluster(registry, { fleet: this.#fleet, nameservers: () => this.#routes.nameservers() });
+    meterCalls(registry, this.#clients.record);
     const handlers = { ...metaHandlers, ...routed(wideHandlers(front, config), this.#fleet, undefined) };
     const kafka = (this.#kafka = new KafkaRest({
       native: new FrontNative({ clock, contract, handlers, resident: undefined }),
@@ -155,15 +165,8 @@ export class GatewayNode implements Service {
   }
 
   async #checks(): Promise<HealthCheck[]> {
-    const brokers = await this.#fleet.brokersRecently().catch(() => undefined);
-    const live = brokers?.filter(({ address }) => address !== undefined).length ?? 0;
     return [
-      {
-        name: 'nameserver',
-        ok: brokers !== undefined,
-        detail: brokers ? 'a NameServer has answered' : 'no NameServer answers',
-      },
-      { name: 'brokers', ok: live > 0, detail: `${live} brokers with a master` },
+      ...(await this.#watch.checks()),
       { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
     ];
   }

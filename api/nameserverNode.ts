@@ -4,6 +4,7 @@ import type { Clock } from '../src/base/clock';
 import type { Service } from '../src/base/life';
 import type { Log } from '../src/base/log';
 import { createRegistry, requestTimes } from '../src/base/metrics';
+import { meterBrokers } from '../src/cluster/meter';
 import { Nameserver } from '../src/nameserver/nameserver';
 import { createApp } from './app';
 import type { Contract } from './contract';
@@ -61,6 +62,7 @@ export class NameserverNode implements Service {
       maxConnections: options.maxConnections,
     });
     const registry = createRegistry();
+    meterBrokers(registry, () => this.nameserver.standing());
     this.#server.serve(
       createApp({
         contract,

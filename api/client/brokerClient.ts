@@ -4,15 +4,18 @@
  */
 import { request } from 'undici';
 import type { Clock } from '../../src/base/clock';
-import { GantryError } from '../../src/base/errors';
+import { DeadlineOver, GantryError } from '../../src/base/errors';
+import type { Log } from '../../src/base/log';
 import { withDeadline } from '../../src/cluster/deadline';
 import { authorization } from '../clusterSecret';
 import type { Contract, Operation } from '../contract';
 import { PeerAnswer, type PeerRequest } from '../front/peer';
+import { STATUS } from '../problem';
 import { RECEIVE_DEFAULTS } from '../handlers/leases';
 import { pathNameOf } from '../names';
 import { HOP_HEADER, type OperationId } from '../operation';
 import { STOPPING_HEADER } from '../server';
+import { CallRecord, secretRefused } from './callRecord';
 import { newConnections, wasNeverSent } from './connections';
 import { unanswered } from './unanswered';
 
@@ -27,6 +30,7 @@ export interface BrokerClientOptions {
   readonly from: string;
   /** Told when an answer says that its broker is about to stop. */
   readonly onStopping?: () => void;
+  readonly log: Log;
 }
 
 export interface CallOptions {
@@ -37,10 +41,12 @@ export interface CallOptions {
 /** Connections to all brokers, each made when first needed. */
 export class BrokerClients {
   readonly #options: BrokerClientOptions;
+  readonly record: CallRecord;
   readonly #connections = newConnections();
 
   constructor(options: BrokerClientOptions) {
     this.#options = options;
+    this.record = new CallRecord(options.log);
   }
 
   /** Calls an operation at `address` (host:port). See Peer.call for how it fails. */
@@ -53,12 +59,29 @@ export class BrokerClients {
     const { clock, contract } = this.#options;
     const operation = contract.operation(operationId);
     const ms = ANSWER_MS + waitOf(operation, asked);
+    let answer: PeerAnswer;
     try {
-      return await withDeadline(clock, ms, signal, (own) => this.#send(address, operation, asked, own, requestId));
+      answer = await withDeadline(clock, ms, signal, (own) => this.#send(address, operation, asked, own, requestId));
     } catch (error) {
+      // A client that goes away says nothing about the broker; somebody's patience that ends does.
+      if (!signal.aborted || signal.reason instanceof DeadlineOver)
+        this.record.failed(address, wasNeverSent(error) ? 'unreachable' : 'silent');
       signal.throwIfAborted();
       throw failureOf(error, operation, asked, address);
     }
+    if (answer.status === STATUS.UNAUTHENTICATED) {
+      this.record.failed(address, 'secret_refused');
+      throw secretRefused(address);
+    }
+    this.record.answered(address);
+    return answer;
+  }
+
+  /** Whether a broker takes the cluster secret of this process: asks it, unless it has answered before. Never rejects. */
+  async accepts(address: string, signal: AbortSignal): Promise<boolean> {
+    if (this.record.last(address) === 'answered') return true;
+    await this.call(address, 'livez', { path: {} as never, query: {} as never }, { signal }).catch(() => undefined);
+    return this.record.last(address) !== 'secret_refused';
   }
 
   /** Ends all connections; calls under way fail. */

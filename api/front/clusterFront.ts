@@ -15,9 +15,15 @@ export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listB
     const heard = await lastHeartbeats(front);
     const names = [...new Set([...heard.keys(), ...(front.here === undefined ? [] : [front.here])])].sort();
     const asked = { path: undefined as never, query: {} as never };
-    const { answers, away } = await rounds.everybody(call, names, 'listBrokers', asked);
+    const { answers, away, refusals } = await rounds.everybody(call, names, 'listBrokers', asked);
+    const without = new Map([...away, ...refusals]);
+    // An empty list would say that there is no broker.
+    if (answers.size === 0 && without.size > 0) throw nobodyAnswers(without);
     const infos = [...answers.values()].flatMap((answer) => answer.json<{ brokers: BrokerInfo[] }>().brokers);
-    return { infos: infos.map((info) => ({ ...info, ...heard.get(info.broker) })), unavailable: namely(away.keys()) };
+    return {
+      infos: infos.map((info) => ({ ...info, ...heard.get(info.broker) })),
+      unavailable: namely(without.keys()),
+    };
   };
   return {
     async getCluster(call) {
@@ -39,10 +45,26 @@ export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listB
   };
 }
 
+function nobodyAnswers(without: ReadonlyMap<string, GantryError>): GantryError {
+  const [first] = without.values();
+  const names = [...without.keys()];
+  return new GantryError(
+    'SERVICE_NOT_AVAILABLE',
+    `none of the brokers ${names.join(', ')} could be asked: ${first!.message}`,
+    {
+      retryAfterMs: 1000,
+    },
+  );
+}
+
 /** Of the brokers that live. While no NameServer answers a broker shows itself: that is when its operator looks. */
 async function lastHeartbeats({ fleet, here }: Front): Promise<Map<string, { lastHeartbeatTimestamp: number }>> {
   try {
-    const live = await fleet.brokersNow();
+    const { brokers: live, complete } = await fleet.seenNow();
+    if (live.length === 0 && !complete && here === undefined)
+      throw new GantryError('STARTING', 'the NameServers have just started and know no broker yet', {
+        retryAfterMs: 1000,
+      });
     return new Map(live.map(({ name, lastHeartbeatTimestamp }) => [name, { lastHeartbeatTimestamp }]));
   } catch (error) {
     if (here === undefined || !(error instanceof GantryError)) throw error;

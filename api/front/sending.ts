@@ -77,9 +77,9 @@ export class Sending {
       const outcome = await this.#try(broker, { ms, keyed }, signal, ask);
       const restarting = outcome instanceof GantryError || outcome.code === 'STARTING';
       if (!restarting) return outcome;
-      if (outcome instanceof GantryError && this.#front.patience.isSilent(broker)) throw isAway(broker);
+      if (outcome instanceof GantryError && this.#front.patience.isSilent(broker)) throw isAway(broker, outcome);
       if (!keyed || clock.monotonic() + pause > start + PATIENCE_MS)
-        return answerOf(outcome instanceof GantryError ? isAway(broker) : outcome);
+        return answerOf(outcome instanceof GantryError ? isAway(broker, outcome) : outcome);
       await delay(clock, pause, signal);
     }
   }
@@ -160,10 +160,10 @@ const nobodyTakes = (topic: string): GantryError =>
     LATER,
   );
 
-const isAway = (broker: string): GantryError =>
+const isAway = (broker: string, { message }: GantryError): GantryError =>
   new GantryError(
     'SERVICE_NOT_AVAILABLE',
-    `broker ${broker} is away or does not answer, and this belongs there: nothing was stored, send again later`,
+    `broker ${broker} is away or does not answer, and this belongs there: nothing was stored, send again later (${message})`,
     LATER,
   );
 

@@ -2,9 +2,11 @@
 import { request, type Dispatcher } from 'undici';
 import type { Clock } from '../../src/base/clock';
 import { withDeadline } from '../../src/cluster/deadline';
+import { secretRefused } from '../client/callRecord';
 import { newConnections, wasNeverSent } from '../client/connections';
 import { authorization } from '../clusterSecret';
 import { HOP_HEADER } from '../operation';
+import { STATUS } from '../problem';
 import { DIALECT_HEADER } from './dialects';
 import type { KafkaAnswer, KafkaCall } from './exchange';
 import { KafkaFault } from './faults';
@@ -35,6 +37,7 @@ export class HttpHops implements Hops {
         return await this.#send(address, call);
       } catch (error) {
         call.signal.throwIfAborted();
+        if (error instanceof KafkaFault) throw error;
         if (wasNeverSent(error)) return undefined;
         // What only asks may be asked again: if that front has just died, it cannot be reached now.
         if (again || call.req.method !== 'GET')
@@ -59,6 +62,8 @@ export class HttpHops implements Hops {
         ...(body.length > 0 ? { body } : {}),
       });
       const json = await answer.body.text();
+      if (answer.statusCode === STATUS.UNAUTHENTICATED)
+        throw new KafkaFault(503, 50301, secretRefused(address).message);
       const type = answer.headers['content-type'];
       return {
         status: answer.statusCode,

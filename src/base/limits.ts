@@ -104,6 +104,8 @@ export const LIMITS = {
   idempotencyMs: 10 * 60_000,
   /** Calls with an Idempotency-Key under way at once: each is held in memory until it is answered. */
   keyedCalls: 10_000,
+  /** Addresses of brokers of which a front keeps what came of the last call; in some networks each start has a new one. */
+  rememberedBrokers: 10_000,
   /** Bytes of a registration at a NameServer: about 60,000 topics (RocketMQ's frame cap is 16 MiB, too). */
   registrationBytes: 16 * 1024 * 1024,
 } as const;

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
+import { silentLog, type Log } from '../base/log';
 import { brokersIn } from '../broker/partitions';
 import type { TopicRoute } from '../nameserver/route';
 import { byName, type BrokersSeen, type Routes } from './routes';
@@ -19,6 +20,8 @@ const UNSURE = Infinity;
 const MISS_MS = 20;
 /** Topics whose routes are kept; the one that was not asked for the longest goes first. */
 const ROUTES = 20_000;
+/** A broker that is missing for longer was taken away for good, milliseconds: one day. */
+const MISSED_MS = 24 * 3_600_000;
 
 /** A broker group that has a live member. */
 export interface LiveBroker {
@@ -46,6 +49,7 @@ interface Kept<T> {
 
 export class Fleet {
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #routes: Routes;
   readonly #freshMs: number;
   readonly #kept = new Map<string, Kept<TopicRoute>>();
@@ -54,13 +58,16 @@ export class Fleet {
   readonly #marks = new Map<string, LiveBroker>();
   /** Brokers that had a master when they were listed last and have none now, with the monotonic time of the first such answer. */
   readonly #missing = new Map<string, number>();
+  /** Names of the brokers that have a master, by the last answer. */
+  #live: ReadonlySet<string> = new Set();
   /** Rises with each doubt: what was asked for before it is not believed any more. */
   #doubts = 0;
   #doubtedAt = -Infinity;
 
-  /** `freshMs`: how long what was said is believed. */
-  constructor(parts: { clock: Clock; routes: Routes; freshMs?: number }) {
+  /** `freshMs`: how long what was said is believed. The log gets a line when a broker comes or goes. */
+  constructor(parts: { clock: Clock; routes: Routes; freshMs?: number; log?: Log }) {
     this.#clock = parts.clock;
+    this.#log = parts.log ?? silentLog;
     this.#routes = parts.routes;
     this.#freshMs = parts.freshMs ?? FRESH_MS;
   }
@@ -71,9 +78,14 @@ export class Fleet {
   }
 
   /** The same, asked for now: for who must not miss one that has just come. */
-  brokersNow(): Promise<readonly LiveBroker[]> {
+  async brokersNow(): Promise<readonly LiveBroker[]> {
+    return (await this.seenNow()).brokers;
+  }
+
+  /** The same, and whether there may be more. */
+  seenNow(): Promise<BrokersSeen> {
     if (this.#brokers) this.#brokers = { ...this.#brokers, at: -Infinity };
-    return this.brokers();
+    return this.#seen();
   }
 
   /** The same, at most `RENEW_MS` old: for checks that others repeat as often as they like. */
@@ -97,14 +109,29 @@ export class Fleet {
     return this.#brokers.value;
   }
 
+  /** Names of the brokers that have a master by the last answer, and of those that had one within a day and have none now. */
+  standing(): { readonly live: readonly string[]; readonly missing: readonly string[] } {
+    const since = this.#clock.monotonic() - MISSED_MS;
+    return {
+      live: [...this.#live],
+      missing: [...this.#missing].filter(([, at]) => at > since).map(([name]) => name),
+    };
+  }
+
   /** Who is there and who is missing, by an answer to what was asked at `at`. */
   #note(brokers: readonly LiveBroker[], at: number): void {
-    const before = [...this.#marks.values()];
-    const isThere = (name: string) => brokers.some((broker) => broker.name === name && hasMaster(broker));
     for (const broker of brokers) this.#marks.set(broker.idMark, broker);
-    for (const { name } of before)
-      if (isThere(name)) this.#missing.delete(name);
-      else if (!this.#missing.has(name)) this.#missing.set(name, at);
+    const before = this.#live;
+    this.#live = new Set(brokers.filter(hasMaster).map(({ name }) => name));
+    for (const { name, address } of brokers.filter(hasMaster)) {
+      this.#missing.delete(name);
+      if (!before.has(name)) this.#log.info({ broker: name, address }, 'broker is there');
+    }
+    for (const name of before) {
+      if (this.#live.has(name)) continue;
+      this.#missing.set(name, at);
+      this.#log.warn({ broker: name }, 'broker is gone');
+    }
   }
 
   /** When the newest of the missing brokers went: one that is gone for good is asked for less and less. */

@@ -42,6 +42,8 @@ export class Reconciler implements Service {
   readonly #seen = new Map<string, Seen>();
   readonly #stopped = new AbortController();
   #running: Promise<void> | undefined;
+  /** Brokers that could not be asked in the last round. */
+  readonly #away = new Set<string>();
   /** Rounds in a row in which not everybody was asked, or nobody. */
   #incomplete = 0;
 
@@ -110,11 +112,14 @@ export class Reconciler implements Service {
       const digest = await this.#learn(broker, before?.reach === reach ? before.digest : undefined);
       if (digest === undefined) this.#seen.delete(broker);
       else this.#seen.set(broker, { digest, reach });
+      this.#away.delete(broker);
       return true;
     } catch (error) {
       if (this.#stopped.signal.aborted) return false;
       if (!(error instanceof GantryError)) throw error;
-      log.info({ broker, ...failureFields(error) }, 'a broker could not be asked what it knows');
+      if (!this.#away.has(broker))
+        log.info({ broker, ...failureFields(error) }, 'a broker could not be asked what it knows');
+      this.#away.add(broker);
       return false;
     }
   }

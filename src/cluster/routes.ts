@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
+import { failureFields, silentLog, type Log } from '../base/log';
 import { idMarkOf } from '../broker/offsetMessageId';
 import type { ClusterMember, ClusterView, TopicRoute } from '../nameserver/route';
 import { withDeadline } from './deadline';
@@ -27,12 +28,15 @@ type Answer = TopicRoute | 'UNKNOWN' | 'STARTING' | 'AWAY';
 
 export class Routes {
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #nameservers: readonly NameserverPeer[];
   /** Whether it answered when it was asked last; undefined: it was never asked. */
   readonly #answered = new Map<NameserverPeer, boolean>();
 
-  constructor(parts: { clock: Clock; nameservers: readonly NameserverPeer[] }) {
+  /** The log gets a line when a NameServer begins or ceases to answer. */
+  constructor(parts: { clock: Clock; nameservers: readonly NameserverPeer[]; log?: Log }) {
     this.#clock = parts.clock;
+    this.#log = parts.log ?? silentLog;
     this.#nameservers = parts.nameservers;
   }
 
@@ -84,22 +88,34 @@ export class Routes {
   async #view(nameserver: NameserverPeer): Promise<ClusterView | undefined> {
     try {
       const view = await withDeadline(this.#clock, CALL_MS, NEVER, (own) => nameserver.clusterView(own));
-      this.#answered.set(nameserver, true);
+      this.#heard(nameserver);
       return view;
-    } catch {
-      this.#answered.set(nameserver, false);
+    } catch (error) {
+      this.#unheard(nameserver, error);
       return undefined;
     }
+  }
+
+  #heard(peer: NameserverPeer): void {
+    if (this.#answered.get(peer) === false) this.#log.info({ nameserver: peer.address }, 'NameServer answers again');
+    this.#answered.set(peer, true);
+  }
+
+  #unheard(peer: NameserverPeer, error: unknown): void {
+    if (this.#answered.get(peer) !== false)
+      this.#log.warn({ nameserver: peer.address, ...failureFields(error) }, 'NameServer does not answer');
+    this.#answered.set(peer, false);
   }
 
   async #ask(nameserver: NameserverPeer, topic: string, signal: AbortSignal): Promise<Answer> {
     try {
       const route = await withDeadline(this.#clock, CALL_MS, signal, (own) => nameserver.route(topic, own));
-      this.#answered.set(nameserver, true);
+      this.#heard(nameserver);
       return route;
     } catch (error) {
       const refused = error instanceof GantryError;
-      if (!signal.aborted) this.#answered.set(nameserver, refused);
+      if (refused) this.#heard(nameserver);
+      else if (!signal.aborted) this.#unheard(nameserver, error);
       if (refused && error.code === 'TOPIC_NOT_FOUND') return 'UNKNOWN';
       return refused && error.code === 'STARTING' ? 'STARTING' : 'AWAY';
     }

@@ -15,6 +15,8 @@ import { RouteTable, type TableChange } from './routeTable';
 
 export const DEFAULT_SCAN_MS = 10_000;
 export const DEFAULT_STARTING_MS = 35_000;
+/** A broker that has been silent for longer was taken away for good, milliseconds: one day. */
+const MISSED_MS = 24 * 3_600_000;
 /** A registration may come at any moment: ask again soon, not after the whole starting time. */
 const RETRY_AFTER_MS = 1_000;
 const NAMES_LOGGED = 10;
@@ -36,6 +38,8 @@ export class Nameserver implements Service {
   readonly #table: RouteTable;
   readonly #scan: Chore;
   readonly #startingMs: number;
+  /** Brokers that fell silent, and when (monotonic). One that has unregistered is not missed. */
+  readonly #silent = new Map<string, number>();
   /** Monotonic; undefined before `start`. */
   #startedAt: number | undefined;
   #complete = false;
@@ -108,6 +112,14 @@ export class Nameserver implements Service {
     return { started: !this.starting, ...this.#table.clusterView() };
   }
 
+  /** Names of the brokers that are registered with a master, and of those that fell silent within a day and are not back. */
+  standing(): { readonly live: readonly string[]; readonly missing: readonly string[] } {
+    const live = this.#table.brokersWithMaster();
+    const since = this.#clock.monotonic() - MISSED_MS;
+    const missing = [...this.#silent].filter(([name, at]) => at > since && !live.includes(name));
+    return { live, missing: missing.map(([name]) => name) };
+  }
+
   /** See RouteTable.wipeWritePermission. */
   wipeWritePermission(broker: string): number {
     return this.#table.wipeWritePermission(broker);
@@ -118,9 +130,17 @@ export class Nameserver implements Service {
     return this.#table.restoreWritePermission(broker);
   }
 
+  #logRemoval(change: Extract<TableChange, { kind: 'REMOVED' }>): void {
+    if (change.reason === 'UNREGISTERED') this.#silent.delete(change.broker);
+    if (change.reason !== 'SILENT') return this.#log.info(change, 'broker removed');
+    this.#silent.set(change.broker, this.#clock.monotonic());
+    this.#log.warn(change, 'broker removed');
+  }
+
   #logChange(change: TableChange): void {
     switch (change.kind) {
       case 'REGISTERED':
+        this.#silent.delete(change.broker);
         return this.#log.info(change, 'broker registered');
       case 'TOPICS_CHANGED':
         return this.#log.info(
@@ -128,7 +148,7 @@ export class Nameserver implements Service {
           'topics changed',
         );
       case 'REMOVED':
-        return this.#log.info(change, 'broker removed');
+        return this.#logRemoval(change);
       case 'REFUSED':
         return this.#log.warn(change, 'registration refused');
       case 'WRITE_PERMISSION':

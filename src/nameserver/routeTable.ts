@@ -112,6 +112,13 @@ export class RouteTable {
     return { clusters: inOrder.map(([cluster, brokers]) => ({ cluster, brokers })) };
   }
 
+  /** Names of the brokers that have a live master. */
+  brokersWithMaster(): string[] {
+    return this.#liveGroups()
+      .filter(({ master }) => master !== undefined)
+      .map(({ group }) => group.broker);
+  }
+
   /**
    * Takes W from all queues of a broker, at this NameServer only. Returns how many topics that concerns. Unlike
    * RocketMQ's wipeWritePerm, which the next changed registration of a topic undoes, it holds across heartbeats and

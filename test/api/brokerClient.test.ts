@@ -4,6 +4,7 @@ import { BrokerClients } from '../../api/client/brokerClient';
 import type { OperationId } from '../../api/operation';
 import { systemClock } from '../../src/base/clock';
 import type { GantryError } from '../../src/base/errors';
+import { silentLog } from '../../src/base/log';
 import { contract } from '../support/node';
 
 let server: Server;
@@ -15,7 +16,7 @@ beforeAll(async () => {
   server = createServer((socket) => socket.once('data', () => socket.destroy()));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  clients = new BrokerClients({ clock: systemClock, contract, secret: undefined, from: 'test' });
+  clients = new BrokerClients({ clock: systemClock, contract, secret: undefined, from: 'test', log: silentLog });
 });
 
 afterAll(async () => {
@@ -61,7 +62,7 @@ test('a broker is given ten seconds, and as long as it was asked to wait itself'
     return systemClock.after(1, callback);
   };
   const clock = { after, now: () => systemClock.now(), monotonic: () => 0, soon: () => undefined };
-  const hurried = new BrokerClients({ clock, contract, secret: undefined, from: 'test' });
+  const hurried = new BrokerClients({ clock, contract, secret: undefined, from: 'test', log: silentLog });
   const { signal } = new AbortController();
   const ask = (id: OperationId, query: object) =>
     hurried.call(address, id, { path: PATHS as never, query: query as never }, { signal }).catch(() => undefined);

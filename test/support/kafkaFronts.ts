@@ -15,6 +15,7 @@ import { RequestIds } from '../../api/arrival';
 import { HttpServer } from '../../api/server';
 import { systemChance } from '../../src/base/chance';
 import { systemClock, type Clock } from '../../src/base/clock';
+import { silentLog } from '../../src/base/log';
 import { contract } from './node';
 
 const log = pino({ level: 'silent' });
@@ -36,7 +37,13 @@ export function nativeOf(url: string, clients: BrokerClients): Native {
 export class KafkaFront {
   readonly #rest: KafkaRest;
   readonly #server = new HttpServer({ host: '127.0.0.1', port: 0, clock: systemClock, log, drainMs: 0 });
-  readonly #clients = new BrokerClients({ clock: systemClock, contract, secret: undefined, from: 'test' });
+  readonly #clients = new BrokerClients({
+    clock: systemClock,
+    contract,
+    secret: undefined,
+    from: 'test',
+    log: silentLog,
+  });
   #address = '';
 
   static async start(broker: string, notes: InstanceNotes, clock: Clock = systemClock): Promise<KafkaFront> {
