@@ -106,7 +106,7 @@ const everyPath = [
 ];
 const NO_HEAD = [
   ...['pollMessages', 'readQueue', 'getMessage', 'queryMessages', 'getMessageTrace', 'listDeadLetters'],
-  ...['listScheduled', 'getTransaction', 'pollTransactionChecks'],
+  ...['getDeadLetter', 'exportDeadLetter', 'listScheduled', 'getTransaction', 'pollTransactionChecks'],
 ];
 
 describe('methods and paths', () => {
