@@ -16,7 +16,7 @@
  *   'G' name                                      JSON: tombstone of a deleted group
  *   'u' name                                      JSON: tombstone of a deleted producer group
  *   'g' group(6)                                  JSON: consumer group record
- *   'o' group(6) topic(6) queue(2)                offset(8) …: committed, the next offset to read (src/broker/positionRow.ts)
+ *   'o' group(6) topic(6) queue(2)                offset(8) reset(8)?: committed, the next offset to read; the last command that reset it
  *   'D' topic(6) tag                              JSON: declared tag
  *   'S' topic(6) tag                              count(8) lastTime(8): tag seen
  *   'Q' topic(6) queue(2)                         min(8): first offset kept
@@ -25,7 +25,7 @@
  *   'k' day(4) topic(6) hash(6) time(6) position(8)  queue(2) offset(8) bytes(4): a message by one of its keys (src/broker/keyIndex.ts)
  *   'd' bucket(4) hash(16)                        answer remembered for an Idempotency-Key
  *   'O' group(6) topic(6) queue(2)                JSON: owner of a queue within a group
- *   'N' group(6) topic(6) queue(2)                next(8): first offset that was never leased
+ *   'N' group(6) topic(6) queue(2)                next(8) said(8)?: first offset that was never leased; what owners of the queue committed since
  *   'L' group(6) topic(6) queue(2) offset(8)      lease(8) ms(6) attempt(2) groupHash(4) …: a message that is not acknowledged (src/broker/leaseRow.ts)
  *   'A' group(6) hash(16)                         JSON: what a receive with an attemptId was given
  *   'b' group(6) consumer                         JSON: a consumer of a broadcasting group

@@ -55,6 +55,7 @@ function grant(
   if (!queue) return;
   const number = queueNumber(topic, queueId);
   const leases = state.leaseQueue(group, topic, queueId, group.offsets.get(number) ?? queue.min);
+  if (leases.said !== undefined) state.putLeaseSaid(group, leases, undefined);
   const give = (offset: number, attempt: number, groupHash: number) => {
     state.putLease(group, leases, offset, { ...now, attempt, groupHash });
     granted.push({ topic, queueId, offset, attempt });
@@ -76,15 +77,19 @@ function grant(
   commitLowest(state, group, leases);
 }
 
-/** Everything before `offset` is done: a consumer that owns the queue says so. Without a gap a plain position is left. */
+/** Everything before `offset` is done: a consumer that owns the queue says so. Behind all leases it is a plain position. */
 export function passLeases(state: BrokerState, group: GroupState, leases: LeaseQueue, offset: number): void {
   for (const open of [...leases.entries.keys()]) {
     if (open >= offset) break;
     state.dropLease(group, leases, open);
   }
-  if (offset > leases.next) state.putLeaseNext(group, leases, offset);
-  commitLowest(state, group, leases);
-  if (leases.entries.size === 0) state.dropLeases(group, queueNumber(leases.topic, leases.queueId));
+  if (offset < leases.next) {
+    state.putLeaseSaid(group, leases, offset);
+    return commitLowest(state, group, leases);
+  }
+  const { topic, queueId } = leases;
+  state.dropLeases(group, queueNumber(topic, queueId));
+  state.putOffset(group, topic, queueId, offset);
 }
 
 /** The committed offset is the lowest that is not done. */

@@ -150,9 +150,16 @@ export class LeaseDesks {
 
   lag(group: GroupState, queue: Queue): { ready: number; inFlight: number } {
     const desk = this.of(group, queue);
-    const entries = desk.leases?.entries.size ?? 0;
+    const { leases, ready } = desk;
     const next = Math.max(desk.next, queue.min);
-    return { ready: Math.max(0, queue.max - next) + desk.ready.size, inFlight: Math.max(0, entries - desk.ready.size) };
+    let there = Math.max(0, queue.max - next) + ready.size;
+    let inFlight = Math.max(0, (leases?.entries.size ?? 0) - ready.size);
+    for (const offset of leases?.entries.keys() ?? []) {
+      if (offset >= queue.min) break; // the others are kept still
+      if (ready.has(offset)) there--;
+      else if (inFlight > 0) inFlight--;
+    }
+    return { ready: there, inFlight };
   }
 
   /** Messages were handed out, or their leases extended. Positions may have been moved since that was decided. */

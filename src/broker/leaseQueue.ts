@@ -23,6 +23,11 @@ export class LeaseQueue {
   readonly queueId: number;
   /** The first offset that was never looked at. */
   next: number;
+  /**
+   * What consumers that own the queue have committed, which may lie before the committed offset: that passes over what
+   * is done. By it a commit that is repeated is told from one backwards.
+   */
+  said: number | undefined;
   /** By offset, ascending: entries are only ever added behind the last one. */
   readonly entries = new Map<number, LeaseEntry>();
 

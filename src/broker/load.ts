@@ -10,7 +10,7 @@ import type { Group } from './group';
 import type { Half } from './halves';
 import { LeaseQueue } from './leaseQueue';
 import { readLease } from './leaseRow';
-import { readPosition } from './positionRow';
+import { readNumbers } from './numbersRow';
 import { messageTopic } from './message';
 import type { Note } from './notes';
 import type { ProducerGroup } from './producerGroup';
@@ -154,7 +154,7 @@ async function loadGroups(state: BrokerState, tables: Tables): Promise<void> {
   }
   for (const { key, value } of await rowsOf(state, tables, 'o')) {
     const group = groupOf(state, key);
-    const { offset, reset } = readPosition(value);
+    const [offset, reset] = readNumbers(value);
     group?.offsets.set(queueNumberOf(key), offset);
     if (reset !== undefined) group?.resets.set(queueNumberOf(key), reset);
   }
@@ -187,7 +187,9 @@ async function loadHalves(state: BrokerState, tables: Tables): Promise<void> {
 
 async function loadLeases(state: BrokerState, tables: Tables): Promise<void> {
   for (const { key, value } of await rowsOf(state, tables, 'N')) {
-    const queue = new LeaseQueue(key.readUIntBE(7, 6), key.readUInt16BE(13), readNumber(value, 0));
+    const [next, said] = readNumbers(value);
+    const queue = new LeaseQueue(key.readUIntBE(7, 6), key.readUInt16BE(13), next);
+    queue.said = said;
     groupOf(state, key)?.leases.set(queueNumberOf(key), queue);
   }
   for (const { key, value } of await rowsOf(state, tables, 'L'))

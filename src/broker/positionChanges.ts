@@ -25,7 +25,9 @@ export function assignQueues(state: BrokerState, applied: Applied<CommandOf<'ass
     if (!state.topics.get(topic)?.queues[queueId]) continue;
     // The owner reads what the leases left undone. Without a gap that is all behind the committed offset.
     const number = queueNumber(topic, queueId);
-    if (group.leases.get(number)?.entries.size === 0) state.dropLeases(group, number);
+    const leases = group.leases.get(number);
+    if (leases?.said === undefined && leases?.entries.size === 0) state.dropLeases(group, number);
+    else if (leases && leases.said === undefined) state.putLeaseSaid(group, leases, leases.committed);
     state.putOwner(group, topic, queueId, { consumer, leaseMs, epoch: index });
   }
   return { ok: undefined };
@@ -55,7 +57,7 @@ export function commitAll(
     const refusal =
       ownerRefusal(group, at, by) ??
       (by ? undefined : leaseRefusal(group, at)) ??
-      offsetRefusal(state, committedOf(group, at), at, backwards !== undefined);
+      offsetRefusal(state, saidOf(group, at), at, backwards !== undefined);
     if (refusal) return { ...placeOf(at), error: refusal };
     moveTo(state, group, at, backwards);
     return placeOf(at);
@@ -64,7 +66,7 @@ export function commitAll(
 
 function moveTo(state: BrokerState, group: GroupState, at: QueueOffset, backwards: number | undefined): void {
   const leases = group.leases.get(queueNumber(at.topic, at.queueId));
-  const before = committedOf(group, at);
+  const before = saidOf(group, at);
   if (backwards !== undefined && before !== undefined && at.nextOffset < before)
     return state.rewind(group, placeOf(at), backwards);
   if (leases) return passLeases(state, group, leases, at.nextOffset);
@@ -72,8 +74,11 @@ function moveTo(state: BrokerState, group: GroupState, at: QueueOffset, backward
 }
 
 const placeOf = ({ topic, queueId, nextOffset }: QueueOffset): QueueOffset => ({ topic, queueId, nextOffset });
-const committedOf = (group: GroupState, at: QueueOffset): number | undefined =>
-  group.offsets.get(queueNumber(at.topic, at.queueId));
+/** The offset that a commit must not lie before, unless it moves the position back. */
+const saidOf = (group: GroupState, at: QueueOffset): number | undefined => {
+  const number = queueNumber(at.topic, at.queueId);
+  return group.leases.get(number)?.said ?? group.offsets.get(number);
+};
 
 /** Why this consumer may not move the position of a queue, or undefined. Without a consumer it is an operator. */
 export function ownerRefusal(

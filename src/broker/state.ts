@@ -14,7 +14,7 @@ import { IdRuns } from './idRuns';
 import { KeyIndex } from './keyIndex';
 import { LeaseQueue, type LeaseEntry } from './leaseQueue';
 import { leaseValue } from './leaseRow';
-import { positionValue } from './positionRow';
+import { numbersValue } from './numbersRow';
 import { messageIdOf } from './message';
 import type { Note } from './notes';
 import { Overlay } from './overlay';
@@ -281,7 +281,7 @@ export class BrokerState {
     const number = queueNumber(topic, queueId);
     if (!group.offsets.has(number)) this.counts.o++;
     group.offsets.set(number, offset);
-    const value = positionValue(offset, group.resets.get(number));
+    const value = numbersValue(offset, group.resets.get(number));
     this.overlay.put(tableKeys.offset(group.record.no, topic, queueId), value);
   }
 
@@ -320,7 +320,13 @@ export class BrokerState {
 
   putLeaseNext(group: GroupState, queue: LeaseQueue, next: number): void {
     queue.next = next;
-    this.overlay.put(tableKeys.leaseNext(group.record.no, queue.topic, queue.queueId), numberValue(next));
+    const value = numbersValue(next, queue.said);
+    this.overlay.put(tableKeys.leaseNext(group.record.no, queue.topic, queue.queueId), value);
+  }
+
+  putLeaseSaid(group: GroupState, queue: LeaseQueue, said: number | undefined): void {
+    queue.said = said;
+    this.putLeaseNext(group, queue, queue.next);
   }
 
   putLease(group: GroupState, queue: LeaseQueue, offset: number, entry: LeaseEntry): void {

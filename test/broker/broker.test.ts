@@ -105,8 +105,8 @@ function groupContent({ record, offsets, resets, owners, leases, attempts, liste
     offsets: sorted(offsets),
     resets: sorted(resets),
     owners: sorted(owners),
-    leases: sorted(leases).map(([number, { topic, queueId, next, entries }]) => {
-      return { number, topic, queueId, next, entries: [...entries] }; // in order: the first one is the lowest
+    leases: sorted(leases).map(([number, { topic, queueId, next, said, entries }]) => {
+      return { number, topic, queueId, next, said, entries: [...entries] }; // in order: the first one is the lowest
     }),
     attempts: [...attempts], // in order: the first one ends first
     listeners: sorted(listeners).map(([id, { epoch, seenAt, offsets: own }]) => [id, epoch, seenAt, sorted(own)]),

@@ -134,12 +134,15 @@ test('one that retention deleted before is none', async () => {
   const t = await shop({ maxAttempts: 0 });
   await t.send('orders', 'a');
   await t.receive('billing', { invisibleMs: 12 * HOUR });
+  expect(progress(t)).toMatchObject({ ready: 0, inFlight: 1 });
   await t.rooms.retention.trim(t.state.applied + 1, 0, []);
+  expect(progress(t)).toMatchObject({ ready: 0, inFlight: 0 });
   await over(t, 1000);
   t.clock.jumpTo(t.clock.now() + 12 * HOUR);
   await t.restart();
   await over(t, 2000);
   expect(await dead(t)).toEqual([]);
+  expect(progress(t)).toMatchObject({ ready: 0, inFlight: 0 });
   expect((await t.receive()).reason).toBe('CAUGHT_UP');
   expect(progress(t)).toMatchObject({ ready: 0, inFlight: 0 });
 });

@@ -108,6 +108,34 @@ describe('from leases to consumers and back', () => {
     expect(t.committed()).toEqual([6]);
   });
 
+  test('a commit that is repeated, also by force as Kafka’s are, brings nothing back that is done', async () => {
+    const t = await shop();
+    await t.send('orders', ...numbered(6));
+    await lease(t, ['m1', 'm2', 'm4', 'm5']);
+    await t.join();
+    const commit = (offset: number, force = true) => t.commit('billing', 'c1', { offsets: [at(0, offset)], force });
+    for (const again of [() => Promise.resolve(), () => t.crash()]) {
+      await again();
+      await t.join();
+      for (const force of [true, false]) {
+        expect(await commit(1, force)).toEqual([undefined]);
+        expect(t.committed()).toEqual([3]);
+        expect(bodies((await t.poll()).messages)).toEqual(['m3']);
+      }
+    }
+    for (let i = 0; i < 2; i++) expect(await commit(4)).toEqual([undefined]);
+    expect(t.committed()).toEqual([6]);
+    expect((await t.poll()).reason).toBe('CAUGHT_UP');
+    expect(await commit(2, false)).toEqual(['OFFSET_BACKWARDS']);
+    leave(t);
+    expect((await t.receive()).reason).toBe('CAUGHT_UP');
+    await t.join();
+    await t.send('orders', 'new');
+    for (let i = 0; i < 2; i++) expect(await commit(7)).toEqual([undefined]);
+    expect(await commit(6)).toEqual([undefined]);
+    expect(bodies((await t.poll()).messages)).toEqual(['new']);
+  });
+
   test('a forced commit backwards brings everything behind it again', async () => {
     const t = await shop();
     await t.send('orders', ...numbered(4));
