@@ -63,11 +63,10 @@ export function readRecords(bytes: Buffer, format: Format, dialect: Dialect): Ou
     checkFields(record, i, dialect);
     const { key, value, partition, headers, timestamp } = record as WireRecord;
     const fields = exact?.[i];
-    const at = { i, dialect };
-    const bytesOfKey = read(key, fields?.['key'], { ...at, field: 'key' });
+    const bytesOfKey = read(key, fields?.['key'], { i, dialect, field: 'key' });
     return {
       key: typeof bytesOfKey === 'string' ? Buffer.from(bytesOfKey, 'utf8') : bytesOfKey,
-      value: read(value, fields?.['value'], { ...at, field: 'value' }),
+      value: read(value, fields?.['value'], { i, dialect, field: 'value' }),
       partition: integer(partition, i, 'partition'),
       headers:
         headers === undefined || headers === null ? NO_HEADERS : readHeaders(headers, `records[${i}].headers`, dialect),
