@@ -198,7 +198,8 @@ function isDecodable(path: string): boolean {
   }
 }
 
-const invalidPath = (): GantryError => new GantryError('INVALID_PATH', 'The path is not percent-encoded UTF-8.');
+const invalidPath = (): GantryError =>
+  new GantryError('INVALID_PATH', 'The path is not percent-encoded UTF-8: write % itself as %25.');
 
 /** The router itself only fails on what it cannot decode. */
 const ofRouter = (error: unknown): unknown => (error instanceof URIError ? invalidPath() : error);

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GantryError } from '../src/base/errors';
 import { LIMITS } from '../src/base/limits';
 import type { Operation } from './contract';
-import { isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
+import { isJsonLines, isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
 import { ClientGone } from './operation';
 
 /** The operations whose bodies may be larger than a resource. */
@@ -97,7 +97,7 @@ export function checkContentType(operation: Operation, header: string | undefine
     const text = sends ? ", or -H 'content-type: text/plain' for a body that is the message itself" : '';
     throw unsupported(`${media.type} is not taken here: ${HINT}${text}.`);
   }
-  const readAsText = isJsonType(media.type) || media.type === 'application/x-ndjson';
+  const readAsText = isJsonType(media.type) || isJsonLines(media.type);
   if (readAsText && !isUtf8Charset(media.charset)) {
     throw unsupported(`The charset ${media.charset} is not read here: send UTF-8.`);
   }

@@ -20,6 +20,28 @@ export function parseMediaType(header: string): MediaType | undefined {
 }
 
 export const isJsonType = (type: string): boolean => type === 'application/json' || type.endsWith('+json');
+/** Names of JSON Lines, one JSON text a line, as tools write them; the first is the one to advise. */
+const LINES = new Set([
+  ...['application/x-ndjson', 'application/ndjson', 'application/nd-json', 'text/x-ndjson', 'text/ndjson'],
+  ...['application/jsonl', 'application/x-jsonl', 'text/jsonl', 'text/x-jsonl'],
+  ...['application/jsonlines', 'application/x-jsonlines', 'text/jsonlines', 'text/x-jsonlines'],
+  ...['application/json-lines', 'application/x-json-lines', 'text/json-lines', 'text/x-json-lines'],
+]);
+export const isJsonLines = (type: string): boolean => LINES.has(type);
+
+/** Types below `application` that are text, although only some of their kind say so with `+xml`, `+yaml` or `text/`. */
+const TEXTS = new Set(
+  (
+    'xml xml-dtd xml-external-parsed-entity xhtml javascript x-javascript ecmascript typescript yaml x-yaml toml json5 ' +
+    'jsonc csv sql graphql sparql-query sparql-update x-sh x-perl x-tex x-httpd-php rtf n-triples n-quads trig'
+  )
+    .split(' ')
+    .map((name) => `application/${name}`),
+);
+
+/** Whether a body of this type is text if it is UTF-8. It may be something else: XML names its encoding inside. */
+export const mayBeText = (type: string): boolean => TEXTS.has(type) || type.endsWith('+xml') || type.endsWith('+yaml');
+
 export const isUtf8Charset = (charset: string | undefined): boolean =>
   charset === undefined || charset === 'utf-8' || charset === 'utf8' || charset === 'us-ascii';
 

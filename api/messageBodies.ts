@@ -4,6 +4,7 @@
  * fit to be stored, or the request is refused with the place of its first fault. One pass; this is the hottest code of
  * the rim.
  */
+import { isUtf8 } from 'node:buffer';
 import { GantryError, type ErrorLocation } from '../src/base/errors';
 import { LIMITS } from '../src/base/limits';
 import { DELAY_LEVELS_MS } from '../src/broker/delayLevels';
@@ -12,7 +13,7 @@ import { normalTag } from '../src/broker/tag';
 import type { Operation } from './contract';
 import { fieldsOfItems, fieldsOfObject, type FieldTexts } from './exactJson';
 import { decodeUtf8, parseJson } from './jsonText';
-import { isJsonType, isUtf8Charset, parseMediaType } from './mediaType';
+import { isJsonLines, isJsonType, isUtf8Charset, mayBeText, parseMediaType } from './mediaType';
 import { attributeFault, type FieldFault } from './messageAttributes';
 import type { Call } from './operation';
 import { isReservedProperty } from './reservedProperties';
@@ -55,6 +56,9 @@ interface Place {
   readonly prefix: string;
 }
 
+/** Text must be UTF-8. */
+const isText = (type: string): boolean => type.startsWith('text/') || isJsonType(type);
+
 /** Instead of its place among the messages: the request has one, under the name `message`. */
 const ALONE = -1;
 
@@ -65,7 +69,6 @@ const place = (index: number, line = 0): Place => ({
 
 /** Characters of a content type that is kept with a message. */
 const CONTENT_TYPE_CHARACTERS = 255;
-const NDJSON = 'application/x-ndjson';
 
 const readers = new WeakMap<Operation, MessageReader>();
 
@@ -116,8 +119,8 @@ export class MessageReader {
     const media = contentType === undefined ? undefined : parseMediaType(contentType);
     const type = media?.type ?? '';
     if (type === 'application/json') return this.#readJson(bytes, query);
-    if (type === NDJSON) return this.#readLines(bytes, query);
-    const text = (type.startsWith('text/') || isJsonType(type)) && isUtf8Charset(media?.charset);
+    if (isJsonLines(type)) return this.#readLines(bytes, query);
+    const text = isUtf8Charset(media?.charset) && (isText(type) || (mayBeText(type) && isUtf8(bytes)));
     return [readRaw(contentType, text, bytes, query)];
   }
 

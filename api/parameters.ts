@@ -155,13 +155,17 @@ export class ParameterReader {
     for (const [name, key, parameter] of this.#headerNames) {
       const text = headers[key];
       if (text === undefined) continue;
-      const read = coerce(String(text), parameter.schema);
+      const read = coerce(key === QUOTABLE ? unquoted(String(text)) : String(text), parameter.schema);
       if ('detail' in read) throw this.#headers.refusal([this.#headers.fault(name, read.detail)]);
       values[name] = read.value;
     }
     return this.#headers.checked(values);
   }
 }
+
+/** The draft of the IETF writes this header as a structured field, a string between quotation marks; most clients write the bare key. */
+const QUOTABLE = 'idempotency-key';
+const unquoted = (text: string): string => /^"([^"\\]*)"$/.exec(text)?.[1] ?? text;
 
 /** `%RETRY%group` cannot stand in a path as it is (api.md, rule 18). */
 function systemName(text: string): string {

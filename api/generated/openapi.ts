@@ -302,10 +302,11 @@ export interface paths {
          *     messages of one messageGroup always go to the same queue.
          *
          *     The body may be `application/json` (`{"messages":[…]}`, or one message as it is), `application/x-ndjson`
-         *     (one message object per line, checked whole before anything is stored), or anything else but form types:
-         *     then the body is the one message, `text/plain` as text and the rest as bytes, and `tag`, `key`,
-         *     `property`, `messageGroup` and its delay are taken from the query. With JSON and NDJSON these parameters
-         *     are refused.
+         *     (one message object per line, checked whole before anything is stored; also under the names `application/ndjson`,
+         *     `application/jsonl`, `application/jsonlines` and their like), or anything else but form types: then the body is
+         *     the one message, and `tag`, `key`, `property`, `messageGroup` and its delay are taken from the query. It is text
+         *     when its type is `text/…` or `…+json`, or another textual one (`application/xml`, `…+xml`, `application/yaml`,
+         *     `application/javascript` …) and it is UTF-8; the rest is bytes. With JSON and NDJSON these parameters are refused.
          *
          *     A message with `delayMs`, `deliverAt` or `delayLevel` waits, at most 40 days, and takes its place in a
          *     queue when its time has come, never before: until then its result has `deliverTimestamp` instead of
@@ -5053,7 +5054,7 @@ export interface components {
         IfMatch: string;
         /** @description With `*`: only if the resource does not exist; else 412. Other values are ignored. */
         IfNoneMatch: string;
-        /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+        /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. Between quotation marks, as the draft of the IETF writes it, it is the same key. */
         IdempotencyKey: string;
     };
     requestBodies: never;
@@ -6249,7 +6250,7 @@ export interface operations {
                 delayLevel?: number;
             };
             header?: {
-                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. Between quotation marks, as the draft of the IETF writes it, it is the same key. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
@@ -6796,7 +6797,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. Between quotation marks, as the draft of the IETF writes it, it is the same key. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
@@ -8423,7 +8424,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. Between quotation marks, as the draft of the IETF writes it, it is the same key. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {
@@ -9152,7 +9153,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. */
+                /** @description A new key for each call and the same for its repetitions: within 10 minutes the same content is stored once and answered alike. Between quotation marks, as the draft of the IETF writes it, it is the same key. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
             };
             path: {

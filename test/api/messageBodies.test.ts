@@ -174,6 +174,15 @@ describe('JSON', () => {
 });
 
 describe('NDJSON', () => {
+  test.each([
+    ...['application/ndjson', 'application/jsonl', 'application/jsonlines', 'application/x-jsonlines', 'text/x-ndjson'],
+    ...['application/json-lines', 'application/x-jsonl', 'text/jsonl', 'Application/X-NDJSON; charset=UTF-8'],
+  ])('%s is NDJSON', (type) => {
+    const lines = '{"body":"one"}\r\n{"body":"two\\u2028still two"}\n\n{"body":"three"}';
+    expect(read(type, lines).map(({ body }) => body)).toEqual(['one', 'two\u2028still two', 'three']);
+    expect(refusal(() => read(type, lines, { tag: 't' })).code).toBe('VALIDATION_FAILED');
+  });
+
   test('one message per line, blank lines between', () => {
     const messages = read(NDJSON, '{"body":"1"}\r\n\n  \n{"bodyJson":2}\n{"body":"3"}');
     expect(messages.map(({ body }) => body.toString())).toEqual(['1', '2', '3']);

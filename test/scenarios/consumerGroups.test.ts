@@ -444,6 +444,14 @@ describe('retries and dead letters', () => {
     expect(topics.map(({ name }) => name)).toEqual(
       expect.arrayContaining([`%RETRY%${stage.group}`, `%DLQ%${stage.group}`]),
     );
+    // The name itself, percent-encoded, leads where the name for paths does.
+    for (const kind of ['RETRY', 'DLQ']) {
+      const read = (topic: string) =>
+        client.call('readQueue', { path: { topic, broker: 'broker-a', queueId: 0 }, query: { offset: 0 } });
+      const { messages } = (await read(`%${kind}%${stage.group}`)).body;
+      expect(values(messages)).toEqual(['fails']);
+      expect((await read(`~${kind}~${stage.group}`)).body.messages).toEqual(messages);
+    }
   });
 
   test('dead letters are moved, one or all, dry run first, to the group or another topic', async () => {

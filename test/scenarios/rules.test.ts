@@ -429,6 +429,18 @@ describe('rule 10: Idempotency-Key', () => {
     expect([third.body, third.headers['idempotency-replayed']]).toEqual([again.body, 'true']);
   });
 
+  test('is the same between quotation marks', async () => {
+    const topic = await newTopic();
+    const bare = key();
+    const quoted = { 'idempotency-key': `"${bare['idempotency-key']}"` };
+    const first = await send(topic, { body: 'a' }, quoted);
+    const again = await send(topic, { body: 'a' }, bare);
+    expect([again.body, again.headers['idempotency-replayed']]).toEqual([first.body, 'true']);
+    expect((await send(topic, { body: 'b' }, quoted)).problem.code).toBe('IDEMPOTENCY_KEY_REUSED');
+    for (const odd of ['"', '""', '"a', 'a"', '"a\\"b"', '"a"b', "'a'", '"a";b=1'])
+      expect((await send(topic, { body: 'a' }, { 'idempotency-key': odd })).problem.code).toBe('VALIDATION_FAILED');
+  });
+
   test('two at the same time store once', async () => {
     const topic = await newTopic();
     const headers = key();
@@ -560,6 +572,16 @@ describe('rules 11 and 12: bodies', () => {
       'a JSON document of another type is a text',
       raw('{"a": 1}', 'application/cloudevents+json'),
       ['{"a": 1}', undefined, 'application/cloudevents+json'],
+    ],
+    ['XML', raw('<a>ä</a>', 'application/xml'), ['<a>ä</a>', undefined, 'application/xml']],
+    ['a picture that is XML', raw('<svg/>', 'image/svg+xml'), ['<svg/>', undefined, 'image/svg+xml']],
+    ['YAML', raw('a: ä', 'application/yaml; x=y'), ['a: ä', undefined, 'application/yaml; x=y']],
+    ['a script', raw('a()', 'application/javascript'), ['a()', undefined, 'application/javascript']],
+    ['XML that names another encoding', raw(BYTES, 'application/soap+xml'), [DEAD, BASE64, 'application/soap+xml']],
+    [
+      'XML in another charset',
+      raw('<a/>', 'application/xml; charset=utf-16'),
+      ['PGEvPg==', BASE64, 'application/xml; charset=utf-16'],
     ],
     ['a line of NDJSON', raw('\n {"body":"a"} \r\n\n', 'application/x-ndjson'), ['a']],
     [
@@ -908,7 +930,7 @@ describe('rule 18: names', () => {
   });
 
   test('the retry and dead-letter topics of a group have names, and do not exist before they are needed', async () => {
-    for (const topic of ['~RETRY~billing', '~DLQ~billing']) {
+    for (const topic of ['~RETRY~billing', '~DLQ~billing', '%RETRY%billing', '%DLQ%billing']) {
       const reply = await client.call('getTopic', { path: { topic } });
       expect([reply.status, reply.problem.code]).toEqual([404, 'TOPIC_NOT_FOUND']);
       expect(reply.problem.detail).toContain(topic.replaceAll('~', '%'));
