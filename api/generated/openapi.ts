@@ -1048,7 +1048,7 @@ export interface paths {
         put?: never;
         /**
          * Give leased messages back
-         * @description Says of leased messages that they could not be handled. Each is delivered again after `delayMs`, by default the group’s delay for this attempt, or becomes a dead letter after 1 + maxAttempts deliveries; `outcome` says which. In an ordered group it waits in its place, and its messageGroup with it. Handles are judged as by ackMessages. All well: 200; each failed with one code: that problem with `results`; else 207.
+         * @description Says of leased messages that they could not be handled. Each is delivered again after `delayMs`, by default the group’s delay for this attempt, or becomes a dead letter after 1 + maxAttempts deliveries; `outcome` says which. With `countAttempt` false it is only put off. In an ordered group it waits in its place, and its messageGroup with it. Handles are judged as by ackMessages. All well: 200; each failed with one code: that problem with `results`; else 207.
          */
         post: operations["nackMessages"];
         delete?: never;
@@ -1074,7 +1074,7 @@ export interface paths {
         put?: never;
         /**
          * Ask for more time
-         * @description Leases messages anew: each stays invisible for `invisibleMs` from now on, be that longer or shorter than before. The answer has a new handle; the earlier ones of this delivery stay valid. Handles are judged as by ackMessages. All well: 200; each failed with one code: that problem with `results`; else 207.
+         * @description Leases messages anew: each stays invisible for `invisibleMs` from now on, be that longer or shorter than before. A shorter lease puts the message off: it comes again without another attempt (`countAttempt`). The answer has a new handle; the earlier ones of this delivery stay valid. Handles are judged as by ackMessages. All well: 200; each failed with one code: that problem with `results`; else 207.
          */
         post: operations["extendReceipts"];
         delete?: never;
@@ -3372,6 +3372,11 @@ export interface components {
             delayMs?: number;
             /** @description Why it failed, in words for people; kept with the dead letter. */
             reason?: string;
+            /**
+             * @description False puts the message off: this delivery is not counted as an attempt, and it is no dead letter however often that happens.
+             * @default true
+             */
+            countAttempt: boolean;
             messageId?: components["schemas"]["UnreadField"];
             offsetMessageId?: components["schemas"]["UnreadField"];
             body?: components["schemas"]["UnreadField"];
@@ -3572,6 +3577,11 @@ export interface components {
             delayMs?: number;
             /** @description Why it failed, in words for people; kept with the dead letter. */
             reason?: string;
+            /**
+             * @description False puts the message off: this delivery is not counted as an attempt, and it is no dead letter however often that happens.
+             * @default true
+             */
+            countAttempt: boolean;
             topic?: components["schemas"]["UnreadField"];
             broker?: components["schemas"]["UnreadField"];
             queueId?: components["schemas"]["UnreadField"];
@@ -3635,6 +3645,8 @@ export interface components {
              * @description How long nobody else gets the message, from now on, in milliseconds.
              */
             invisibleMs: number;
+            /** @description Whether the delivery is counted as an attempt when the lease ends and nothing more was said of the message. Default: true, but false when the lease becomes shorter, which puts the message off. */
+            countAttempt?: boolean;
             topic?: components["schemas"]["UnreadField"];
             broker?: components["schemas"]["UnreadField"];
             queueId?: components["schemas"]["UnreadField"];

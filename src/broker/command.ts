@@ -115,6 +115,8 @@ export interface Settlement {
   readonly ms?: number;
   /** With EXTEND: it failed, and waits for its next delivery. */
   readonly failed?: true;
+  /** With EXTEND: the present delivery does not count. */
+  readonly putOff?: true;
 }
 
 /** One failed message, and what becomes of it; its copy is the record at the same place. */

@@ -2,7 +2,7 @@
 import { GantryError } from '../base/errors';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { LeaseTake, Settlement } from './command';
-import type { LeaseEntry, LeaseQueue } from './leaseQueue';
+import { deliveries, type LeaseEntry, type LeaseQueue } from './leaseQueue';
 import { receiptRefusal, type ReceiptRefusal } from './receiptRules';
 import { queueNumber, type BrokerState, type GroupState } from './state';
 
@@ -119,9 +119,12 @@ export function applySettle(state: BrokerState, applied: Applied<CommandOf<'sett
 
 /** What a message is after it; undefined: done. */
 function settled(entry: LeaseEntry, item: Settlement, time: number): LeaseEntry | undefined {
-  const { attempt, lease, groupHash } = entry;
+  const { lease, groupHash } = entry;
   if (item.action === 'ACK') return undefined;
-  if (item.action === 'RETURN') return { attempt: attempt - 1, lease: 0, ms: 0, groupHash };
-  const { ms = 0 } = item;
-  return { attempt, lease, ms, until: time + ms, groupHash, ...(item.failed ? { failed: true } : {}) };
+  const before = deliveries(entry) - 1;
+  if (item.action === 'RETURN') return { attempt: before, lease: 0, ms: 0, groupHash };
+  const { ms = 0, failed, putOff } = item;
+  const lasting = { lease, ms, until: time + ms, groupHash };
+  if (putOff) return { attempt: before, ...lasting, putOff };
+  return { attempt: before + 1, ...lasting, ...(failed ? { failed } : {}) };
 }

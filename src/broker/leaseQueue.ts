@@ -4,7 +4,7 @@
  * outlives the style: while a consumer owns the queue, the entries are what earlier leases left undone.
  */
 export interface LeaseEntry {
-  /** Deliveries so far; 0 = looked at and held back, never handed out. */
+  /** Deliveries so far that count; 0 = looked at and held back, or put off, and never handed out otherwise. */
   readonly attempt: number;
   /** Index of the command that handed it out last; 0 = nobody has it. */
   readonly lease: number;
@@ -14,9 +14,14 @@ export interface LeaseEntry {
   readonly until?: number;
   /** It failed, and waits in its place for its next delivery: nobody has it meanwhile. */
   readonly failed?: boolean;
+  /** Its present delivery does not count unless it fails: whoever had the message put it off. */
+  readonly putOff?: boolean;
   /** Of its messageGroup; 0 = none. */
   readonly groupHash: number;
 }
+
+/** Deliveries from this queue, the present one included. */
+export const deliveries = ({ attempt, putOff }: LeaseEntry): number => attempt + (putOff ? 1 : 0);
 
 export class LeaseQueue {
   readonly topic: number;

@@ -19,6 +19,7 @@ import { FilterPasses } from './filterPasses';
 import { checkSubscription } from './groups';
 import { LastDeliveries } from './lastDeliveries';
 import type { Desk, LeaseDesks } from './leaseDesks';
+import { deliveries } from './leaseQueue';
 import { messageAttempt } from './message';
 import type { WakeReason } from './parking';
 import type { Queue } from './queue';
@@ -26,7 +27,7 @@ import type { Delivery } from './reader';
 import { ReceiptFates } from './receiptFates';
 import { ABSENT, doneAlready, late } from './receiptRules';
 import { ReceiptCodec, type Receipt } from './receipts';
-import type { Failure, FailureOutcome, Retries } from './retries';
+import { isLast, type Failure, type FailureOutcome, type Retries } from './retries';
 import { queueNumber, type Attempt, type GroupState } from './state';
 import { readable } from './topic';
 
@@ -86,6 +87,16 @@ export interface Nack {
   readonly receiptHandle: string;
   readonly delayMs?: number | undefined;
   readonly reason?: string | undefined;
+  /** False: it was put off, and this delivery does not count. */
+  readonly countAttempt?: boolean | undefined;
+}
+
+/** A message that is to stay out, or away, for another time. */
+export interface Extension {
+  readonly receiptHandle: string;
+  readonly invisibleMs: number;
+  /** Whether the delivery counts if nothing more is heard of it; by default when the lease gets no shorter. */
+  readonly countAttempt?: boolean | undefined;
 }
 
 /** The same, found: its handle is what a repetition is recognised by. */
@@ -204,7 +215,7 @@ export class Leases {
     const entry = desk.entry(message.queueOffset);
     const left = this.#desks.left(desk, message.queueOffset, lease);
     if (!entry || left === undefined) return [];
-    const attempt = messageAttempt(message.record) + entry.attempt - 1;
+    const attempt = messageAttempt(message.record) + deliveries(entry) - 1;
     return [
       this.#lent(group, desk, { ...message, attempt }, { lease, until: Math.round(this.#core.clock.now() + left) }),
     ];
@@ -477,14 +488,11 @@ export class Leases {
     return merge(handles, items, errors, (receiptHandle, error) => ({ receiptHandle, ...(error ? { error } : {}) }));
   }
 
-  async extend(
-    groupName: string,
-    receipts: readonly { readonly receiptHandle: string; readonly invisibleMs: number }[],
-  ): Promise<ExtendResult[]> {
+  async extend(groupName: string, receipts: readonly Extension[]): Promise<ExtendResult[]> {
     const group = groupNamed(this.#core.state, groupName);
     const items = receipts.map(({ receiptHandle }) => this.#receipts.decode(group.record, receiptHandle));
     const settlements = items.flatMap((item, i) =>
-      item instanceof GantryError ? [] : [{ ...item, action: 'EXTEND' as const, ms: receipts[i]!.invisibleMs }],
+      item instanceof GantryError ? [] : [this.#extension(group, item, receipts[i]!)],
     );
     const errors = await this.#settle(group, settlements);
     const handles = receipts.map(({ receiptHandle }) => receiptHandle);
@@ -493,6 +501,14 @@ export class Leases {
         ? { receiptHandle, error }
         : { receiptHandle, invisibleUntil: this.#untilOf(group, items[i] as Receipt, receipts[i]!.invisibleMs) },
     );
+  }
+
+  /** Whoever shortens its lease gives the message back: it was put off, unless it says otherwise. */
+  #extension(group: GroupState, item: Receipt, { invisibleMs, countAttempt }: Extension): Settlement {
+    const queue = this.#core.state.topics.get(item.topic)?.queues[item.queueId];
+    const left = queue && this.#desks.left(this.#desks.of(group, queue), item.offset, item.lease);
+    const counts = countAttempt ?? invisibleMs >= (left ?? 0);
+    return { ...item, action: 'EXTEND', ms: invisibleMs, ...(counts ? {} : { putOff: true }) };
   }
 
   /** When a lease that was extended just now ends: as it is recorded, since a restart goes by that. */
@@ -570,7 +586,7 @@ export class Leases {
   async *#failed(group: GroupState, receipts: readonly Nack[], results: NackResult[]): AsyncIterable<FailedLease> {
     const handles = receipts.map(({ receiptHandle }) => receiptHandle);
     const answered = await this.#retries.answered(group, handles);
-    for (const [at, { receiptHandle, delayMs, reason }] of receipts.entries()) {
+    for (const [at, { receiptHandle, ...wish }] of receipts.entries()) {
       const receipt = this.#receipts.decode(group.record, receiptHandle);
       const before = answered[at];
       if (receipt instanceof GantryError) results[at] = { receiptHandle, error: receipt };
@@ -578,7 +594,7 @@ export class Leases {
       else {
         const failure = await this.#failureOf(group, receipt, receiptHandle);
         if (failure instanceof GantryError) results[at] = { receiptHandle, error: failure };
-        else yield { ...failure, at, receipt, delayMs, reason };
+        else yield { ...failure, at, receipt, ...wish };
       }
     }
   }
@@ -605,27 +621,30 @@ export class Leases {
     if (!queue || !entry) return doneAlready(); // at this very moment
     const found = await this.#core.reader.one(queue, receipt.offset);
     if (!found) return late('retention or a purge has deleted it');
-    return { ...found, lease: receipt.lease, attempt: messageAttempt(found.record) + entry.attempt - 1, key };
+    return { ...found, lease: receipt.lease, attempt: messageAttempt(found.record) + deliveries(entry) - 1, key };
   }
 
-  /** Ordered: it waits in place, unless it was delivered as often as it may be. */
+  /** Ordered: it waits in place, unless it failed as often as it may. */
   async #holdBack(group: GroupState, failures: readonly FailedLease[]): Promise<Map<number, NackResult>> {
     const { record } = group;
-    const held = failures.filter(({ attempt }) => attempt <= record.maxAttempts);
+    const held = failures.filter((failure) => !isLast(record, failure));
     const delays = held.map(({ delayMs, attempt }) => delayMs ?? retryDelay(record, attempt));
     const errors = await this.#settle(
       group,
-      held.map(({ receipt }, i) => ({ ...receipt, action: 'EXTEND', ms: delays[i]!, failed: true })),
+      held.map(({ receipt, countAttempt = true }, i) => ({
+        ...{ ...receipt, action: 'EXTEND', ms: delays[i]! },
+        ...(countAttempt ? { failed: true } : { putOff: true }),
+      })),
     );
     return new Map(
-      held.map(({ at, attempt, receipt, key: receiptHandle }, i): [number, NackResult] => {
+      held.map(({ at, attempt, countAttempt = true, receipt, key: receiptHandle }, i): [number, NackResult] => {
         const error = errors[i];
         if (error) return [at, { receiptHandle, error }];
         return [
           at,
           {
             receiptHandle,
-            attempt: attempt + 1,
+            attempt: countAttempt ? attempt + 1 : attempt,
             outcome: 'WAITING',
             dueTimestamp: this.#untilOf(group, receipt, delays[i]!),
           },

@@ -31,6 +31,8 @@ export interface Failure {
   /** Instead of the group's own delay. */
   readonly delayMs?: number | undefined;
   readonly reason?: string | undefined;
+  /** False: it was put off. This delivery does not count, and it does not become a dead letter. */
+  readonly countAttempt?: boolean | undefined;
   /** By what a repetition is recognised. */
   readonly key?: string;
 }
@@ -60,12 +62,13 @@ interface SentBack {
   readonly queueOffset: number;
   readonly delayMs?: number | undefined;
   readonly reason?: string | undefined;
+  readonly countAttempt?: boolean | undefined;
 }
 
 /** A message of a request, by its place in it. */
 type Placed = Failure & { readonly at: number };
 
-export type SendBackResult = Omit<SentBack, 'delayMs' | 'reason'> & FailureReport;
+export type SendBackResult = Omit<SentBack, 'delayMs' | 'reason' | 'countAttempt'> & FailureReport;
 
 export interface SendBackAnswer {
   readonly results: SendBackResult[];
@@ -192,9 +195,9 @@ export class Retries {
     for (const [at, message] of messages.entries()) {
       if (reports[at] || firsts[at] !== at) continue;
       const found = await this.#find(group, message);
-      const { delayMs, reason } = message;
+      const { delayMs, reason, countAttempt } = message;
       if (found instanceof GantryError) reports[at] = { error: found };
-      else yield { at, ...found, delayMs, reason, key: keys[at]! };
+      else yield { at, ...found, delayMs, reason, countAttempt, key: keys[at]! };
     }
   }
 
@@ -255,12 +258,12 @@ export class Retries {
 
   #item(group: Group, failure: Failure): FailedMessage {
     const { queue, queueOffset, attempt, lease, delayMs, key } = failure;
-    const dead = exhausted(group, attempt);
+    const dead = isLast(group, failure);
     return {
       topic: queue.topic,
       queueId: queue.queueId,
       offset: queueOffset,
-      attempt: attempt + 1,
+      attempt: nextAttempt(failure),
       ...(lease === undefined ? {} : { lease }),
       ...(dead ? {} : { delayMs: delayMs ?? retryDelay(group, attempt) }),
       ...(key === undefined ? {} : { key: hashOf(group.no, key).toString('base64') }),
@@ -269,7 +272,7 @@ export class Retries {
 
   #copy(group: Group, failure: Failure, topics: { retries: number; dead: number }): Buffer {
     const { queue, queueOffset, record, attempt, reason } = failure;
-    const dead = exhausted(group, attempt);
+    const dead = isLast(group, failure);
     const { origin, position, storeTimestamp } = decodeMessage(record);
     const here: Origin = {
       topic: this.#core.state.topics.get(queue.topic)?.record.name ?? '',
@@ -278,7 +281,7 @@ export class Retries {
     return copyMessage(record, {
       topic: dead ? topics.dead : topics.retries,
       queueId: 0,
-      attempt: dead ? attempt : attempt + 1,
+      attempt: dead ? attempt : nextAttempt(failure),
       origin: origin ?? here,
       reason,
     });
@@ -286,7 +289,7 @@ export class Retries {
 
   async #topicsFor(group: Group, failures: readonly Failure[]): Promise<{ retries: number; dead: number }> {
     const { name } = group;
-    const dead = failures.filter(({ attempt }) => exhausted(group, attempt)).length;
+    const dead = failures.filter((failure) => isLast(group, failure)).length;
     return {
       retries: dead < failures.length ? await this.ensureTopic(retryTopicOf(name)) : 0,
       dead: dead > 0 ? await this.ensureTopic(deadLetterTopicOf(name)) : 0,
@@ -302,6 +305,14 @@ export class Retries {
     return topic.no;
   }
 }
+
+type Tried = Pick<Failure, 'attempt' | 'countAttempt'>;
+
+/** Whether a failed message is given up. */
+export const isLast = (group: Group, { attempt, countAttempt = true }: Tried): boolean =>
+  countAttempt && exhausted(group, attempt);
+
+const nextAttempt = ({ attempt, countAttempt = true }: Tried): number => (countAttempt ? attempt + 1 : attempt);
 
 function checkStyle({ record }: GroupState): void {
   const { name, ordered, mode } = record;
@@ -330,9 +341,10 @@ function keyOf(
 
 function keyedCall(group: GroupState, request: SendBackRequest, key: string): KeyedCall {
   const { consumerId, generation, messages, cursor } = request;
-  const named = messages.map(({ topic, broker, queueId, queueOffset, delayMs, reason }) => [
+  const named = messages.map(({ topic, broker, queueId, queueOffset, delayMs, reason, countAttempt }) => [
     ...[topic, broker, queueId, queueOffset],
     ...[delayMs, reason],
+    ...((countAttempt ?? true) ? [] : [countAttempt]),
   ]);
   const content = createHash('sha256').update(JSON.stringify([consumerId, generation, named, cursor]));
   return { operation: 'sendBack', group: group.record.no, key, content: content.digest('base64') };

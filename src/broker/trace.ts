@@ -9,6 +9,7 @@ import type { Core } from './core';
 import { FilterCache } from './filterCache';
 import { retryTopicOf, subscriptionTo } from './group';
 import type { LeaseDesks } from './leaseDesks';
+import { deliveries } from './leaseQueue';
 import type { Lookup } from './lookup';
 import { decodeMessage, messageAttempt } from './message';
 import { committedOf } from './poller';
@@ -164,11 +165,12 @@ export class Traces {
     const desk = desks.of(group, queue);
     const entry = desk.entry(offset);
     if (!entry) return offset < desk.next ? undefined : { status: 'NOT_CONSUMED' };
-    if (entry.attempt === 0) return { status: 'NOT_CONSUMED' };
+    if (deliveries(entry) === 0) return { status: 'NOT_CONSUMED' };
     const left = desks.left(desk, offset, entry.lease);
     const until = left === undefined ? undefined : Math.round(this.#core.clock.now() + left);
     const last = attempt + entry.attempt - 1;
-    if (until !== undefined && !entry.failed) return { status: 'IN_FLIGHT', attempt: last, invisibleUntil: until };
+    const waits = entry.failed || entry.putOff;
+    if (until !== undefined && !waits) return { status: 'IN_FLIGHT', attempt: last, invisibleUntil: until };
     return { status: 'WAITING_RETRY', attempt: last + 1, ...(until === undefined ? {} : { dueTimestamp: until }) };
   }
 

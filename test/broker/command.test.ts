@@ -104,6 +104,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     items: [
       { topic: 2, queueId: 0, offset: 3, lease: 20, action: 'ACK' },
       { topic: 2, queueId: 0, offset: 1, lease: 20, action: 'EXTEND', ms: 5, failed: true },
+      { topic: 2, queueId: 0, offset: 2, lease: 20, action: 'EXTEND', ms: 5, putOff: true },
     ],
   },
   retry: {

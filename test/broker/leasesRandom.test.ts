@@ -478,7 +478,7 @@ class Plan {
     this.#call(
       async () => {
         const [result] = await this.#t.rooms.leases.extend('billing', [
-          { receiptHandle: holder.handle, invisibleMs: ms },
+          { receiptHandle: holder.handle, invisibleMs: ms, countAttempt: true },
         ]);
         if (life !== this.#life) return;
         holder.busy = false;
