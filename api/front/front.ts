@@ -7,7 +7,7 @@ import type { Clock } from '../../src/base/clock';
 import type { Fleet } from '../../src/cluster/fleet';
 import { Patience } from '../../src/cluster/patience';
 import { isKeyed, type BrokerClients } from '../client/brokerClient';
-import { unanswered } from '../client/unanswered';
+import { changesSomething, unanswered } from '../client/unanswered';
 import type { Contract } from '../contract';
 import type { Answer, Call, OperationId } from '../operation';
 import { handlerOf, LocalPeer, type Here } from './localPeer';
@@ -120,8 +120,10 @@ export class Front {
   }
 
   /** The call as it came, asked of that broker. See Peer.call for how it fails. */
-  ask<Op extends OperationId>(call: Call<Op>, broker: string, signal: AbortSignal): Promise<PeerAnswer> {
-    return this.peer(broker, call).call(call.operation.id as Op, askedOf(call), signal);
+  async ask<Op extends OperationId>(call: Call<Op>, broker: string, signal: AbortSignal): Promise<PeerAnswer> {
+    const peer = this.peer(broker, call);
+    if (!changesSomething(call.operation)) await peer.reach(signal);
+    return peer.call(call.operation.id as Op, askedOf(call), signal);
   }
 }
 

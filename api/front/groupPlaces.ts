@@ -112,7 +112,9 @@ export class GroupPlaces {
   ): Promise<{ broker: string; view: GroupView }> {
     const asked = { path: { group }, query: {}, headers: {} };
     const asking = names.map(async (broker) => {
-      const answer = await this.#rounds.ask(call, broker, 'getGroup', asked, { signal: NEVER });
+      const { front, patience } = this.#rounds;
+      const peer = front.peer(broker, call);
+      const answer = await patience.glance(broker, { signal: NEVER }, (own) => peer.call('getGroup', asked, own));
       return { broker, view: answer.orThrow().json<GroupView>() };
     });
     try {

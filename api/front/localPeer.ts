@@ -30,6 +30,10 @@ export class LocalPeer implements Peer {
     this.#call = call;
   }
 
+  reach(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async call<Op extends OperationId>(
     operationId: Op,
     asked: PeerRequest<Op>,

@@ -23,6 +23,8 @@ export interface PeerRequest<Op extends OperationId> {
 export interface Peer {
   /** Name of the broker. */
   readonly name: string;
+  /** Rejects with SERVICE_NOT_AVAILABLE, soon, when the broker let a call wait in vain and still does not answer. */
+  reach(signal: AbortSignal): Promise<void>;
   /**
    * Its answer, whatever its status. Rejects with SERVICE_NOT_AVAILABLE when the broker surely did nothing (it cannot
    * be reached) or when repeating is harmless; with OUTCOME_UNKNOWN when it may have done what was asked; with the

@@ -39,17 +39,25 @@ export class RemotePeer implements Peer {
     asked: PeerRequest<Op>,
     signal: AbortSignal,
   ): Promise<PeerAnswer> {
-    const { clients, contract, patience } = this.#parts;
+    const { contract, patience } = this.#parts;
     const address = await this.#address();
     const send = () => this.#send(address, operationId, asked, signal);
     if (!changesSomething(contract.operation(operationId))) return send();
-    const question = { path: {} as never, query: {} as never };
-    const probe = (own: AbortSignal) => clients.call(address, 'livez', question, { signal: own });
-    return patience.send(this.name, signal, probe, async () => {
+    return patience.send(this.name, signal, this.#probeAt(address), async () => {
       const answer = await send();
       patience.heard(this.name);
       return answer;
     });
+  }
+
+  async reach(signal: AbortSignal): Promise<void> {
+    const { patience } = this.#parts;
+    if (patience.isSilent(this.name)) await patience.reach(this.name, signal, this.#probeAt(await this.#address()));
+  }
+
+  #probeAt(address: string) {
+    const question = { path: {} as never, query: {} as never };
+    return (signal: AbortSignal) => this.#parts.clients.call(address, 'livez', question, { signal });
   }
 
   async #send<Op extends OperationId>(

@@ -102,8 +102,14 @@ export class Patience {
   }
 
   async #try<T>(broker: string, signal: AbortSignal, probe: Probe, change: () => Promise<T>): Promise<T> {
-    if (!(await this.#inTime(signal, (own) => this.#probe(broker, own, probe)))) throw notSent(broker);
+    await this.reach(broker, signal, probe);
     return change();
+  }
+
+  /** Rejects with SERVICE_NOT_AVAILABLE when the broker is silent and does not answer the probe. */
+  async reach(broker: string, signal: AbortSignal, probe: Probe): Promise<void> {
+    if (!this.isSilent(broker)) return;
+    if (!(await this.#inTime(signal, (own) => this.#probe(broker, own, probe)))) throw notSent(broker);
   }
 
   /** A broker that refuses the probe at once, as one does that has ended, makes nobody wait any more. */

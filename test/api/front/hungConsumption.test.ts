@@ -176,3 +176,11 @@ test('a group is deleted by the next broker when its home hangs', async () => {
   expect(second.ms).toBeLessThan(NEXT_MS);
   expect(second.result).toMatchObject({ resolved: { status: 207 } });
 });
+
+test('that a group may be at a broker that hangs is told soon', async () => {
+  const { company } = await hung();
+  const ask = () => company.timed(codeOf(company.call('getGroup', { path: { group: 'unknown' } })));
+  expect((await ask()).ms).toBeLessThan(1100);
+  expect(await ask()).toMatchObject({ result: 'SERVICE_NOT_AVAILABLE' });
+  expect((await ask()).ms).toBeLessThan(300);
+});

@@ -138,7 +138,11 @@ describe('recalling', () => {
     const peer = t.front.peer.bind(t.front);
     jest.spyOn(t.front, 'peer').mockImplementation((broker, call) => {
       const real = peer(broker, call);
-      return { name: broker, call: (id, request, signal) => (signals.push(signal), real.call(id, request, signal)) };
+      return {
+        name: broker,
+        reach: (signal) => real.reach(signal),
+        call: (id, request, signal) => (signals.push(signal), real.call(id, request, signal)),
+      };
     });
     await t.ask('recallScheduled', at(ID));
     for (const slow of ['b', 'c']) t.broker(slow).network = 'HUNG';

@@ -98,6 +98,21 @@ describe('by its id', () => {
   });
 });
 
+test('what belongs to a broker that hangs is refused soon once one call hung there, a question, too', async () => {
+  const t = new TransactionBench();
+  const path = { transactionId: t.broker('b').idOf(7) };
+  t.broker('b').network = 'HUNG';
+  await t.timed(failureOf(t.front.change(t.call('leaveGroup'), 'b', 'leaveGroup', { path: {} as never, query: {} })));
+  for (const id of ['getTransaction', 'endTransaction'] as const) {
+    const started = t.clock.monotonic();
+    expect(await failureOf(t.ask(id, { path, body: {} }))).toMatchObject({ code: 'SERVICE_NOT_AVAILABLE' });
+    expect(t.clock.monotonic() - started).toBeLessThanOrEqual(1000);
+  }
+  t.broker('b').network = 'UP';
+  t.broker('b').answer = () => answered(200, { state: 'COMMITTED' });
+  expect((await t.ask('getTransaction', { path })).result.status).toBe(200);
+});
+
 describe('several decisions', () => {
   const decide = (t: TransactionBench, ids: readonly string[]) => {
     const resolutions = ids.map((transactionId) => ({ transactionId, resolution: 'COMMIT' }));
