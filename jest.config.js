@@ -9,6 +9,8 @@ module.exports = {
       { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' } },
     ],
   },
-  testTimeout: 30_000,
+  globalSetup: '<rootDir>/test/support/slowness.ts',
+  // Longer than anything waits inside a test on a slow machine (test/support/patience.ts), so that what did not happen is named.
+  testTimeout: 600_000,
   maxWorkers: 2,
 };

@@ -4,7 +4,7 @@ import type { Call } from '../../api/operation';
 import { HttpServer } from '../../api/server';
 import { systemClock } from '../../src/base/clock';
 import { silentLog } from '../../src/base/log';
-import { outcome, speak, startTiny } from './tiny';
+import { answerTo, outcome, speak, startTiny } from './tiny';
 
 const GET = 'GET /v1 HTTP/1.1\r\nHost: a\r\n\r\n';
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -18,7 +18,7 @@ function gate<T>() {
 test('until it has an application it answers 503 STARTING', async () => {
   const server = new HttpServer({ host: '127.0.0.1', port: 0, clock: systemClock, log: silentLog });
   await server.start();
-  expect(outcome(await speak(server.address().port, GET, 300))).toEqual({ status: 503, code: 'STARTING' });
+  expect(outcome(await answerTo(server.address().port, GET))).toEqual({ status: 503, code: 'STARTING' });
   await server.stop();
 });
 
@@ -110,7 +110,7 @@ test('stop does not wait for a connection that never carried a request', async (
   const spare = connect(tiny.port, '127.0.0.1');
   const closed = new Promise((resolve) => spare.once('close', resolve));
   await new Promise((resolve) => spare.once('connect', resolve));
-  expect(outcome(await speak(tiny.port, GET, 300)).status).toBe(200); // so the server has taken the spare one, too
+  expect(outcome(await answerTo(tiny.port, GET)).status).toBe(200); // so the server has taken the spare one, too
   await tiny.stop();
   await closed;
 });
@@ -134,6 +134,6 @@ test('connections over the limit are refused', async () => {
   expect(await speak(tiny.port, GET, 500)).toBe('');
   first.destroy();
   await pause(20);
-  expect(outcome(await speak(tiny.port, GET, 300)).status).toBe(200);
+  expect(outcome(await answerTo(tiny.port, GET)).status).toBe(200);
   await tiny.stop();
 });

@@ -9,6 +9,7 @@ import { systemChance } from '../../src/base/chance';
 import { systemClock } from '../../src/base/clock';
 import { silentLog } from '../../src/base/log';
 import { http, type Http } from '../support/http';
+import { patience } from '../support/patience';
 
 const name = { type: 'string', pattern: '^[A-Za-z0-9_.-]{1,127}$' };
 const topicName = { type: 'string', pattern: '^(~(RETRY|DLQ)~)?[A-Za-z0-9_.-]{1,127}$' };
@@ -254,10 +255,25 @@ export function speak(
       socket.destroy();
       resolve(heard);
     };
-    const timer = setTimeout(done, waitMs);
+    const timer = setTimeout(done, patience(waitMs));
     socket.on('connect', () => parts.forEach((part) => socket.write(part)));
     socket.on('data', (data) => (heard += data.toString('latin1')));
     socket.on('close', done).on('error', () => undefined);
+  });
+}
+
+/** Writes a request on a bare connection and gives the first answer, as soon as all of it has come. */
+export function answerTo(port: number, request: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(request));
+    let heard = '';
+    socket.on('data', (data) => {
+      heard += data.toString('latin1');
+      const [head = '', body] = heard.split('\r\n\r\n', 2);
+      const length = Number(/^content-length: (\d+)$/im.exec(head)?.[1] ?? 0);
+      if (body !== undefined && body.length >= length) socket.destroy();
+    });
+    socket.on('close', () => resolve(heard)).on('error', reject);
   });
 }
 

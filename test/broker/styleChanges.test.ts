@@ -309,4 +309,4 @@ test('whatever styles follow each other: what is acknowledged or committed never
     expect([seed, done.size]).toEqual([seed, sent]);
     await t.stop();
   }
-}, 60_000);
+});

@@ -11,12 +11,13 @@ import { contract, Standalone } from '../support/node';
 import { atNameserver, examplesOf } from './examples';
 import { faultsOf } from './faults';
 import { Memory, Requests } from './generate';
+import { patience } from '../support/patience';
 
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? 2000);
 const SETUP_EVERY = 50;
 const seed = Number(process.env['FUZZ_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 /** An answer that takes longer never comes. */
-const ANSWER_MS = 10_000;
+const ANSWER_MS = patience(30_000);
 /** What a server may say that is neither right nor wrong. */
 const NOT_NOW = [503, 504];
 

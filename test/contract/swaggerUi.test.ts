@@ -31,8 +31,8 @@ scene('Swagger UI', () => {
       broker: await browser.open(`${node.url}/docs`),
       nameserver: await browser.open(`${node.nameserverUrl}/docs`),
     };
-  }, 60_000);
-  afterAll(() => node.stop(), 60_000);
+  });
+  afterAll(() => node.stop());
 
   test.each(['broker', 'nameserver'] as const)('the page of the %s shows its operations', async (which) => {
     const page = pages[which];

@@ -21,8 +21,6 @@ import { http, type Http } from '../support/http';
 import { contract, Standalone } from '../support/node';
 
 // Starts of processes, on machines that have other things to do, too.
-jest.setTimeout(120_000);
-
 type Store = 'journal' | 'tables';
 
 /** What became of the bytes of the write that failed. */

@@ -6,6 +6,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { KilledProcessDisk, type Answer, type Children, type GantryProcess } from '../support/child';
+import { patience } from '../support/patience';
 
 /** In the order in which a command gets there. */
 export const POINTS = [
@@ -21,7 +22,7 @@ export type Point = (typeof POINTS)[number];
 export const outlives = (point: Point): boolean => point !== 'before the journal is written';
 
 /** What is not reached by then never will be. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = patience(60_000);
 
 const preload = (order: string): string => `
   const { existsSync, readFileSync, rmSync } = require('node:fs');

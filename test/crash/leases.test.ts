@@ -69,7 +69,7 @@ test(`acknowledged is acknowledged, ${ROUNDS} kills long (seed ${SEED})`, async 
   // Who was acknowledged for certain is no dead letter.
   expect([...dead].filter((body) => ledger.acked.has(body))).toEqual([]);
   await child.stop();
-}, 120_000);
+});
 
 /** Sends until the broker is gone. */
 async function send(child: GantryProcess, ledger: Ledger, round: number): Promise<void> {

@@ -8,8 +8,6 @@ import { crc32 } from 'node:zlib';
 import { Children, KilledProcessDisk, type Exit, type GantryProcess } from '../support/child';
 
 // Several starts of a process each, on machines that have other things to do, too.
-jest.setTimeout(120_000);
-
 const disk = new KilledProcessDisk();
 const children = new Children();
 let data: string;

@@ -9,13 +9,14 @@
 import { Children, KilledProcessDisk, type Answer, type GantryProcess } from '../support/child';
 import { Mortal, outlives, POINTS } from './killPoints';
 import { Dice, SEED } from './workload';
+import { patience } from '../support/patience';
 
 const ROUNDS = Number(process.env['CRASH_ROUNDS'] ?? 5);
 const TOPIC = '/v1/topics/reminders';
 const QUEUES = 2;
 const PAGE = 1000;
 /** What is due and has not come by then is lost. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = patience(60_000);
 
 interface Waiting {
   readonly body: string;

@@ -8,6 +8,7 @@ import type { Http } from '../support/http';
 import { BINARY_V2, JSON_V2, kafka, startSite, type Kafka, type KafkaParts } from '../support/kafka';
 import { alike, Client, codeOf, offsetsOf, row, testRows, type Name, type Row } from '../support/kafkaDialects';
 import { Standalone } from '../support/node';
+import { patience } from '../support/patience';
 
 let node: Standalone;
 let rest: Kafka;
@@ -278,7 +279,7 @@ describe('waiting', () => {
     expect((await client.call('GET', `/records${query}`)).body).toEqual([]);
     const took = performance.now() - before;
     expect(took).toBeGreaterThanOrEqual(ms - 2);
-    expect(took).toBeLessThan(ms + 900);
+    expect(took).toBeLessThan(ms + patience(900));
   });
 });
 

@@ -15,8 +15,8 @@ scene('Swagger UI', () => {
     node = await Standalone.start();
     browser = await Browser.launch(chromium!, [new URL(node.url).host]);
     node.closeFirst(() => browser.close());
-  }, 60_000);
-  afterAll(() => node.stop(), 60_000);
+  });
+  afterAll(() => node.stop());
 
   test('shows the document that is chosen, and calls what it describes', async () => {
     const page = await browser.open(`${node.url}/docs`);
@@ -37,5 +37,5 @@ scene('Swagger UI', () => {
     expect(await block.locator('.live-responses-table tbody').innerText()).toMatch(/^200\b[\s\S]*my_consumer_instance/);
     expect(browser.strayed).toEqual([]);
     expect(browser.complaints).toEqual([]);
-  }, 60_000);
+  });
 });

@@ -1,6 +1,7 @@
 /** Patterns of topics match what regular expressions match, in linear time. */
 import * as fc from 'fast-check';
 import { TopicPattern } from '../../api/kafka/topicPattern';
+import { patience } from '../support/patience';
 
 test.each([
   ['a', 'a', true],
@@ -46,5 +47,5 @@ test('what takes a backtracking matcher for ever is done at once', () => {
   const before = performance.now();
   expect(new TopicPattern('(a*)*(a*)*(a|aa)+[0-9]').matches('a'.repeat(127))).toBe(false);
   expect(new TopicPattern('(.*.*.*.*.*.*)x').matches('a'.repeat(127))).toBe(false);
-  expect(performance.now() - before).toBeLessThan(1000);
+  expect(performance.now() - before).toBeLessThan(patience(1000));
 });

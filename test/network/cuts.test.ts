@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { Agent, request } from 'undici';
 import { seededChance } from '../support/broker';
 import { Network } from '../support/network';
-import { eventually } from '../scenarios/program';
+import { eventually, patience } from '../support/patience';
 
 const MAIN = resolve(__dirname, '../../dist/src/main.js');
 const SEED = Number(process.env['CUTS_SEED'] ?? Date.now() % 1_000_000);
@@ -316,6 +316,6 @@ describe('a network that breaks', () => {
         await cluster.stop();
       }
     },
-    RUN_MS + 120_000,
+    RUN_MS + patience(180_000),
   );
 });

@@ -8,6 +8,7 @@ import { VERSION } from '../../api/version';
 import { TestCluster } from '../support/cluster';
 import type { Reply, RequestParts, SuccessOf } from '../support/http';
 import { contract } from '../support/node';
+import { eventually } from '../support/patience';
 
 const FRONTS = ['a', 'gw1', 'b'];
 const called = new Set<OperationId>();
@@ -31,11 +32,11 @@ const everywhere = <Op extends OperationId>(operation: Op, parts: RequestParts =
 
 /** Asks one front after the other until `enough`. */
 async function until<T>(ask: () => Promise<T>, enough: (answer: T) => boolean): Promise<T> {
-  for (let i = 0; i < 200; i++) {
+  const found = await eventually(async () => {
     const answer = await ask();
-    if (enough(answer)) return answer;
-  }
-  throw new Error('it never came to that');
+    return enough(answer) ? [answer] : undefined;
+  }, enough.toString());
+  return found![0]!;
 }
 
 async function restartFronts(): Promise<void> {

@@ -144,4 +144,4 @@ test('no clean stop leaves a client without a true answer', async () => {
       offset = page.nextOffset;
     }
   expect(load.stored.filter((body) => !bodies.has(body))).toEqual([]);
-}, 180_000);
+});

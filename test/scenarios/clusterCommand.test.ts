@@ -54,7 +54,7 @@ describe('npm run cluster', () => {
     ports = ['--ports-from', String(first), '--nameserver-ports-from', String(first + 3)];
     cluster = stage.npmRunCluster([...ports, '--data', data]);
     places = await placesOf(cluster);
-  }, 60_000);
+  });
 
   const inHere = (script: string): string =>
     [
@@ -104,7 +104,7 @@ describe('npm run cluster', () => {
     // At least once each: what was read before it was committed comes again.
     const bodies = said.split('\n').filter((line) => /^parcel \d+$/.test(line));
     expect(new Set(bodies)).toEqual(new Set(Array.from({ length: 11 }, (_, i) => `parcel ${i + 1}`)));
-  }, 60_000);
+  });
 
   test('says that a part has ended, goes on without it, and says how to start it again', async () => {
     await eventually(() => Promise.resolve(cluster.stdout.includes('broker-b has ended')));

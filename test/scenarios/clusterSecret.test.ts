@@ -3,6 +3,7 @@ import { NameserverClient } from '../../api/client/nameserverClient';
 import type { Registration } from '../../src/nameserver/route';
 import { http, type Http } from '../support/http';
 import { contract, Standalone } from '../support/node';
+import { patience } from '../support/patience';
 
 const SECRET = 'known-to-the-parts-alone';
 
@@ -36,7 +37,7 @@ const registration: Registration = {
 const register = async (secret?: string) => {
   const client = new NameserverClient(node.nameserverUrl, secret);
   try {
-    return await client.register('DefaultCluster', 'broker-s', 1, registration, AbortSignal.timeout(5000));
+    return await client.register('DefaultCluster', 'broker-s', 1, registration, AbortSignal.timeout(patience(30_000)));
   } finally {
     await client.close();
   }

@@ -70,7 +70,7 @@ beforeAll(async () => {
   await broker.client.call('createTopic', { body: { name: 'bookings', type: 'FIFO', readQueues: 2, writeQueues: 2 } });
   const settings = { topic: 'bookings', ordered: true, retryDelaysMs: [0, 20] };
   await broker.client.call('putGroup', { path: { group: 'ledger' }, body: settings });
-}, 60_000);
+});
 
 test('a FIFO topic takes no message without a messageGroup', async () => {
   const { problem } = await broker.client.call('sendMessages', { path: { topic: 'bookings' }, body: { body: 'one' } });
@@ -144,7 +144,7 @@ test('… through redelivery and restart, under retries: each comes when all bef
   expect(done).toEqual(order);
   expect(byAccount(delivered)).toEqual(order);
   expect(restarts.size).toBe(0);
-}, 120_000);
+});
 
 test('… and for a consumer of assigned queues that begins anew after each restart', async () => {
   const path = { group: 'auditors', consumerId: 'auditor' };
@@ -163,4 +163,4 @@ test('… and for a consumer of assigned queues that begins anew after each rest
     cursor = '';
   }
   expect(byAccount(read)).toEqual(order);
-}, 60_000);
+});

@@ -9,14 +9,14 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { http, type Http } from '../support/http';
 import { contract } from '../support/node';
+import { eventually } from '../support/patience';
+
+export { eventually };
 
 const ROOT = resolve(__dirname, '../..');
 const MAIN = join(ROOT, 'dist/src/main.js');
 /** Nobody has to look away before it stops; a flag says otherwise. */
 const AT_ONCE = { GANTRY_DRAIN_MS: '0' };
-/** What takes longer hangs. */
-const PATIENCE_MS = 25_000;
-
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -131,16 +131,5 @@ export class Program {
   async stop(signal: 'SIGINT' | 'SIGTERM' = 'SIGINT'): Promise<Exit> {
     this.kill(signal);
     return this.exited;
-  }
-}
-
-/** Asks again until the answer is truthy, and gives it; for what happens in another process and cannot call back. */
-export async function eventually<T>(ask: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + PATIENCE_MS;
-  for (;;) {
-    const answer = await ask();
-    if (answer) return answer;
-    if (performance.now() > deadline) throw new Error(`still not so: ${ask.toString()}`);
-    await new Promise((next) => setTimeout(next, 10));
   }
 }

@@ -3,6 +3,7 @@ import { DELAY_LEVELS_MS } from '../../src/broker/delayLevels';
 import { Children, KilledProcessDisk } from '../support/child';
 import { http, type Http, type RequestParts } from '../support/http';
 import { contract, Standalone } from '../support/node';
+import { patience } from '../support/patience';
 
 let node: Standalone;
 let client: Http;
@@ -84,7 +85,7 @@ describe('a message for later', () => {
       expect(storeTimestamp).toBeGreaterThanOrEqual(deliverTimestamp!);
     }
     expect(new Set(bodies(messages)).size).toBe(waits.length);
-    expect(now - Math.max(...due.values())).toBeLessThan(2 * S);
+    expect(now - Math.max(...due.values())).toBeLessThan(patience(5 * S));
     const times = messages.map(({ deliverTimestamp }) => deliverTimestamp!);
     expect(times).toEqual([...times].sort((a, b) => a - b));
   });
@@ -203,7 +204,7 @@ describe('what waits', () => {
       await children.killAll();
       await disk.remove();
     }
-  }, 90_000);
+  });
 });
 
 describe('the type of a topic', () => {

@@ -15,8 +15,6 @@ const MAKINGS: [string, Making][] = [
   ['a trimmed folder whose broker was killed', { runs: [60, 120, 200], trim: true, unclean: true }],
 ];
 
-jest.setTimeout(60_000);
-
 describe.each(MAKINGS)(`%s, seed ${SEED}`, (_name, making) => {
   let parent: string;
   let made: { path: string; truth: Truth };

@@ -7,6 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium, type BrowserContext, type Page } from 'playwright-core';
+import { patience } from './patience';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
@@ -26,7 +27,7 @@ const ARGUMENTS = [
 ];
 
 /** What a page does not show by then it never will. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = patience(30_000);
 
 export class Browser {
   /** Requests that went, or would have gone, to a host that is not allowed. */

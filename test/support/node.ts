@@ -15,6 +15,7 @@ import { systemClock, type Clock, type Timer } from '../../src/base/clock';
 import type { Log } from '../../src/base/log';
 import { LocalNameserver } from '../../src/cluster/localNameserver';
 import { parseConfig, type StandaloneConfig } from '../../src/config';
+import { patience } from './patience';
 
 /** The document under test, read once per file. */
 export const contract = Contract.load();
@@ -23,7 +24,7 @@ export const contract = Contract.load();
 export type Flags = Readonly<Record<string, string>>;
 
 /** What has not parked by then never will. */
-const PARKING_MS = 10_000;
+const PARKING_MS = patience(30_000);
 
 /** The system's clock, which knows what still runs on it. */
 export class WatchedClock implements Clock {
