@@ -51,6 +51,8 @@ export interface Member {
   readonly revoking: Map<Queue, { readonly deadline: number; readonly deadlineAt: number }>;
   /** The offset behind what it was handed of each queue under the present owner epoch. */
   readonly handedOut: Map<Queue, number>;
+  /** Of queues in which it chose where to read: before this offset it reads what is done, too, as long as it polls from there. */
+  readonly sought: Map<Queue, number>;
 }
 
 /** A queue in the division of a topic. */
@@ -162,6 +164,7 @@ export class Consumers {
       pending: [],
       revoking: new Map(),
       handedOut: new Map(),
+      sought: new Map(),
     };
     membership.members.set(id, member);
     return member;

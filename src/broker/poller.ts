@@ -121,6 +121,7 @@ export class Poller {
     for (const { queue, epoch, position } of used) {
       positions.set(queue, { epoch, offset: position });
     }
+    for (const queue of [...member.sought.keys()]) if (!positions.has(queue)) member.sought.delete(queue);
     if (options.autoCommit) await this.#commit(group, member, used);
     const round: Round = { group, member, options, positions, moved: new Map(), dropped, examined: 0 };
     return this.#gatherAndWait(round, poll);
@@ -252,8 +253,6 @@ export class Poller {
       if (from >= queue.max) return;
       if (!gathered.cursor.fits(queue.topic, queue.queueId, epoch)) return void (gathered.crowded = true);
       const subscription = subscriptionTo(group.record, queue.topic);
-      // What was acknowledged under leases is done, wherever the committed offset is.
-      const skip = group.leases.get(queueNumber(queue.topic, queue.queueId))?.walk();
       result = await this.#core.reader.read(queue, from, {
         max: options.max - gathered.messages.length,
         maxBytes: options.maxBytes - gathered.bytes,
@@ -262,7 +261,7 @@ export class Poller {
         // A group's retries are its own already.
         filter: subscription && this.#filters.of(subscription.filter),
         effort,
-        skip,
+        skip: this.#skip(round, queue),
       });
     } while (from < queue.min); // trimmed while it was read: the consumer is told, and reads on behind it
     const messages = counted(group, queue, result.messages);
@@ -278,6 +277,13 @@ export class Poller {
       round.positions.set(queue, { epoch, offset: result.nextOffset });
       round.examined += result.examined;
     }
+  }
+
+  /** What was acknowledged under leases is done, wherever the committed offset is; not for a consumer that chose to read it. */
+  #skip({ group, member }: Round, queue: Queue): ((offset: number) => number) | undefined {
+    const next = group.leases.get(queueNumber(queue.topic, queue.queueId))?.walk();
+    const until = member.sought.get(queue) ?? 0;
+    return next && ((offset) => (offset < until ? offset : next(offset)));
   }
 
   /** Where the next poll would go on in a queue. */

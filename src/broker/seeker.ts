@@ -8,7 +8,7 @@ import { groupNamed, type Core } from './core';
 import { CursorParts, type CursorPart } from './cursor';
 import { memberOf, ownerOf } from './poller';
 import type { Positions } from './positions';
-import type { GroupState } from './state';
+import { queueNumber, type GroupState } from './state';
 
 export interface SeekRequest {
   /** Of the consumer's last poll; undefined: its other queues go on at their committed positions. */
@@ -70,6 +70,8 @@ export class Seeker {
         { members: { minOffset: queue.min, maxOffset: queue.max } },
       );
     }
+    const leases = group.leases.get(queueNumber(queue.topic, queue.queueId));
+    if (leases && at.nextOffset < leases.next) member.sought.set(queue, leases.next);
     return { topic: queue.topic, queueId: queue.queueId, epoch, position: at.nextOffset };
   }
 }

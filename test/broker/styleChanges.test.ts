@@ -167,6 +167,22 @@ describe('from leases to consumers and back', () => {
     expect(bodies((await waiting).messages)).toEqual(['new']);
   });
 
+  test('a consumer that seeks back reads everything from there, until it polls without that cursor', async () => {
+    const t = await shop();
+    await t.send('orders', ...numbered(6));
+    await lease(t, ['m0', 'm1', 'm3', 'm5']);
+    await t.join();
+    const seek = (nextOffset: number) =>
+      t.rooms.seeker.seek('billing', 'c1', { cursor: undefined, offsets: [at(0, nextOffset)] });
+    const first = await t.poll('billing', 'c1', { cursor: seek(1).cursor, max: 2 });
+    expect(bodies(first.messages)).toEqual(['m1', 'm2']);
+    expect(bodies((await t.poll('billing', 'c1', { cursor: first.cursor })).messages)).toEqual(['m3', 'm4', 'm5']);
+    expect(t.committed()).toEqual([2]);
+    expect(bodies((await t.poll()).messages)).toEqual(['m2', 'm4']);
+    leave(t);
+    expect(bodies((await t.receive()).messages)).toEqual(['m2', 'm4']);
+  });
+
   test('a filter that has to see the messages is shown only what is left', async () => {
     const t = await shop({ filter: { type: 'SQL92', expression: 'price > 1' } });
     const priced = (body: string, price: string): Given => ({ body, properties: { price } });
