@@ -199,6 +199,7 @@ export class BrokerNode implements Service {
           refuseRatio: config.diskRefuseRatio,
         },
         retentionCheckMs: config.retentionCheckMs,
+        trustClock: config.trustClock === 'yes',
         tailBytes: config.tailBytes,
         maxParkedPolls: config.maxParkedPolls,
       },
@@ -331,7 +332,12 @@ export class BrokerNode implements Service {
         detail: ready ? 'the journal is applied' : `applied ${broker.state.applied} of ${broker.journal.end} commands`,
       },
       registrationCheck(registrar),
-      { name: 'disk', ok: !full, detail: full ? 'above --disk-refuse-ratio: messages are refused' : 'has room' },
+      {
+        name: 'disk',
+        ok: !full,
+        detail: full ? 'above --disk-refuse-ratio: sends are refused, everything else is served' : 'has room',
+        only: 'writes',
+      },
       { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
     ];
   }

@@ -1,18 +1,31 @@
-/** How full the disk below a folder is. */
-import { statfs } from 'node:fs/promises';
+/** How full the disk below a data folder is, and how much of it the folder's journal takes. */
+import { readdir, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const BLOCK_BYTES = 512; // of stat, whatever the file system's own block
 
 export class FolderDiskSpace {
   readonly #path: string;
 
-  /** `path` is a folder that exists. */
+  /** `path` is a data folder that exists. */
   constructor(path: string) {
     this.#path = path;
   }
 
-  /** 0..1, counting what only the administrator may still use as used, as `df` does. */
-  async usedRatio(): Promise<number> {
-    const { blocks, bfree, bavail } = await statfs(this.#path);
-    const used = blocks - bfree;
-    return used + bavail === 0 ? 1 : used / (used + bavail);
+  /** Counts what only the administrator may still use as used, as `df` does. Rejects with what the file system says. */
+  async use(): Promise<{ usedBytes: number; availableBytes: number; journalBytes: number }> {
+    const { bsize, blocks, bfree, bavail } = await statfs(this.#path);
+    const journalBytes = await bytesBelow(join(this.#path, 'journal'));
+    return { usedBytes: (blocks - bfree) * bsize, availableBytes: bavail * bsize, journalBytes };
   }
+}
+
+/** Bytes that the files of a folder take on the disk. Files may go while it counts. */
+async function bytesBelow(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(folder)) {
+    const file = await stat(join(folder, name)).catch(() => undefined);
+    bytes += (file?.blocks ?? 0) * BLOCK_BYTES;
+  }
+  return bytes;
 }

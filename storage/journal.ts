@@ -72,6 +72,7 @@ export class Journal {
   #low: number | undefined;
   #deletedBytes = 0;
   #compactedTo = 0;
+  #giveBackSoon = false;
   #deleting = false;
   #scrub: JournalWalk | undefined;
 
@@ -292,6 +293,11 @@ export class Journal {
     this.#head = Math.max(this.#head, Math.min(index, this.#lastIndex));
   }
 
+  /** Once everything below the head is deleted its space is given back, however little that is. */
+  giveBackSoon(): void {
+    this.#giveBackSoon = true;
+  }
+
   /**
    * Deletes about `maxKeys` records below the head, whole commands, and answers what it did (bytes are estimated from first
    * records); nothing deleted = nothing left to do. Now and then (every 256 MiB) it has the space given back, which
@@ -304,7 +310,9 @@ export class Journal {
     try {
       const done = await this.#deleteSome(maxKeys);
       this.#deletedBytes += done.bytes;
-      if (this.#deletedBytes >= COMPACT_BYTES) await this.#compact();
+      const isLast = this.#giveBackSoon && done.deleted === 0;
+      if (this.#deletedBytes >= (isLast ? 1 : COMPACT_BYTES)) await this.#compact();
+      if (isLast) this.#giveBackSoon = false;
       return done;
     } finally {
       this.#deleting = false;

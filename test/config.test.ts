@@ -68,6 +68,7 @@ describe('nothing is set', () => {
     acceptDataLoss: undefined,
     retentionMs: 259_200_000,
     retentionCheckMs: 10_000,
+    trustClock: 'no',
     diskForceTrimRatio: 0.85,
     diskRefuseRatio: 0.9,
     heartbeatMs: 30_000,
@@ -178,6 +179,7 @@ describe('who wins', () => {
       webhookNetworks: 'any',
       clusterSecret: 'a-secret-of-sixteen',
       sendBackoff: '200:1000',
+      trustClock: 'yes',
     };
     const text = other[key] ?? '77';
     const role = optionOf(key).roles[0];

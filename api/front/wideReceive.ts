@@ -20,6 +20,7 @@ interface Part {
   readonly messages: readonly Leased[];
   readonly reason?: string;
   readonly lag: { readonly ready: number; readonly inFlight: number };
+  readonly moved?: readonly object[];
 }
 
 export interface WideReceiveParts {
@@ -46,6 +47,7 @@ export class WideReceive {
   readonly #deadline: number;
   readonly #over = new AbortController();
   readonly #messages: Leased[] = [];
+  readonly #moved: object[] = [];
   readonly #last = new Map<string, Part>();
   readonly #failures = new Map<string, GantryError>();
 
@@ -103,6 +105,7 @@ export class WideReceive {
     const part = outcome.json<Part>();
     this.#last.set(broker, part);
     this.#messages.push(...part.messages);
+    this.#moved.push(...(part.moved ?? []));
     if (part.messages.length > 0) this.#giveBackUnread(broker, () => part);
   }
 
@@ -171,6 +174,7 @@ export class WideReceive {
       messages: this.#messages,
       lag: { ready: sum('ready'), inFlight: sum('inFlight') },
       ...(this.#messages.length > 0 ? {} : { reason }),
+      ...(this.#moved.length > 0 ? { moved: this.#moved } : {}),
       ...namely(this.#brokers.filter((broker) => this.#failures.has(broker))),
     };
   }

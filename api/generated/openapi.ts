@@ -1646,7 +1646,9 @@ export interface paths {
         };
         /**
          * Should it get requests?
-         * @description Answers 503 while the journal is replayed, before the first registration at a NameServer, while another broker of the same name lives, when the disk is full, and from SIGTERM on; `checks` says which. For a load balancer. No authentication.
+         * @description Answers 503 while the journal is replayed, before the first registration at a NameServer, while another broker of the same name lives, and from SIGTERM or SIGINT on;
+         *     `checks` says which. While the disk is full it answers 200 with `status: READ_ONLY` and `accepts.writes: false`: sends
+         *     are 503 DISK_FULL, and consumers, which a 503 would cut off, are served. For a load balancer. No authentication.
          */
         get: operations["readyz"];
         put?: never;
@@ -3482,6 +3484,8 @@ export interface components {
             messages: components["schemas"]["LeasedMessage"][];
             /** @description Why there are no messages: CAUGHT_UP (nothing new), FILTERED (only messages the filter does not take), BLOCKED (in an ordered group all that is there waits for earlier ones), IN_FLIGHT (all that is there is leased), SHUTTING_DOWN (this node stops: receive again). */
             reason?: string;
+            /** @description Queues where messages were deleted by retention before the group received them. Each is told once. */
+            moved?: components["schemas"]["MovedQueue"][];
             /** @description What is behind this answer. */
             lag: components["schemas"]["LeaseLag"];
             /** @description Brokers that could not be asked. */
@@ -4485,10 +4489,18 @@ export interface components {
         };
         /** @description Whether this node should get requests. */
         Readiness: {
-            /** @description OK or UNAVAILABLE. */
+            /** @description OK, READ_ONLY (200: sends are refused, everything else is served) or UNAVAILABLE. */
             status: string;
+            accepts: components["schemas"]["AcceptedTraffic"];
             /** @description Each condition on its own. */
             checks: components["schemas"]["ReadinessCheck"][];
+        };
+        /** @description The kinds of traffic that the node serves now. */
+        AcceptedTraffic: {
+            /** @description Consuming, acknowledging, looking up and administration. */
+            reads: boolean;
+            /** @description Sending messages. */
+            writes: boolean;
         };
         /** @description One condition of readiness. */
         ReadinessCheck: {
@@ -10639,6 +10651,10 @@ export interface operations {
                     /**
                      * @example {
                      *       "status": "OK",
+                     *       "accepts": {
+                     *         "reads": true,
+                     *         "writes": true
+                     *       },
                      *       "checks": [
                      *         {
                      *           "name": "replay",
@@ -10668,6 +10684,10 @@ export interface operations {
                     /**
                      * @example {
                      *       "status": "UNAVAILABLE",
+                     *       "accepts": {
+                     *         "reads": false,
+                     *         "writes": false
+                     *       },
                      *       "checks": [
                      *         {
                      *           "name": "registration",

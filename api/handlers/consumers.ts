@@ -7,7 +7,7 @@ import { homeOf } from '../../src/broker/topic';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
-import { placeOf } from '../places';
+import { movedOf, placeOf } from '../places';
 import { checkNewName, groupId, tellGroup, type GroupDeps } from './groups';
 
 export type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages' | 'seekConsumer';
@@ -117,8 +117,6 @@ function pollJson(broker: Broker, answer: PollAnswer): string {
   if (revoking.length > 0) {
     json += `,"revoking":${JSON.stringify(revoking.map(({ queue, deadline }) => ({ ...placeOf(broker, queue), deadline })))}`;
   }
-  if (moved.length > 0) {
-    json += `,"moved":${JSON.stringify(moved.map(({ queue, from, to }) => ({ ...placeOf(broker, queue), from, to })))}`;
-  }
+  if (moved.length > 0) json += `,"moved":${JSON.stringify(movedOf(broker, moved))}`;
   return `${json}}`;
 }

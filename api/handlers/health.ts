@@ -6,6 +6,8 @@ export interface HealthCheck {
   readonly name: string;
   readonly ok: boolean;
   readonly detail: string;
+  /** While it is not ok, this kind of traffic alone is refused; nothing at all is served when absent. */
+  readonly only?: 'writes';
 }
 
 export function healthHandlers(deps: {
@@ -16,11 +18,17 @@ export function healthHandlers(deps: {
     livez: () => ({ status: 200, body: { status: 'OK' } }),
     async readyz() {
       const checks = await deps.checks();
-      const ok = checks.every((check) => check.ok);
+      const failed = checks.filter((check) => !check.ok);
+      const reads = failed.every(({ only }) => only !== undefined);
+      const writes = failed.length === 0;
       return {
-        status: ok ? 200 : 503,
-        body: { status: ok ? 'OK' : 'UNAVAILABLE', checks },
-        ...(ok ? {} : { headers: { 'Retry-After': '1' } }),
+        status: reads ? 200 : 503,
+        body: {
+          status: writes ? 'OK' : reads ? 'READ_ONLY' : 'UNAVAILABLE',
+          accepts: { reads, writes },
+          checks: checks.map(({ name, ok, detail }) => ({ name, ok, detail })),
+        },
+        ...(reads ? {} : { headers: { 'Retry-After': '1' } }),
       };
     },
     async metrics() {

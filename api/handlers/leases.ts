@@ -5,6 +5,7 @@ import { bulkAnswer, itemsOf } from '../bulk';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { BodyOf, HandlerTable } from '../operation';
+import { movedOf } from '../places';
 import { ifUnread } from '../unread';
 
 export type LeaseOperations = 'receiveMessages' | 'ackMessages' | 'nackMessages' | 'extendReceipts';
@@ -45,10 +46,12 @@ export function leaseHandlers({ broker }: { readonly broker: Broker }): HandlerT
 
 /** What cannot be written reaches nobody: another answer is written to its end in its place. */
 function receiveJson(broker: Broker, answer: ReceiveAnswer): string {
-  const { messages, reason, lag } = answer;
+  const { messages, reason, lag, moved } = answer;
   try {
-    const json = `{"messages":${new MessageWriter(broker).leased(messages)},"lag":{"ready":${lag.ready},"inFlight":${lag.inFlight}}`;
-    return reason === undefined ? `${json}}` : `${json},"reason":"${reason}"}`;
+    let json = `{"messages":${new MessageWriter(broker).leased(messages)},"lag":{"ready":${lag.ready},"inFlight":${lag.inFlight}}`;
+    if (reason !== undefined) json += `,"reason":"${reason}"`;
+    if (moved.length > 0) json += `,"moved":${JSON.stringify(movedOf(broker, moved))}`;
+    return `${json}}`;
   } catch (error) {
     answer.giveBack();
     throw error;

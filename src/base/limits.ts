@@ -76,6 +76,10 @@ export const LIMITS = {
   turnBytes: 512 * 1024,
   /** Bytes of commands that wait unconfirmed; over it new ones are refused before they are written. */
   pendingBytes: 64 * 1024 * 1024,
+  /** Bytes of the journal that stay however full the disk is: RocketMQ never drops the file that it is writing, of 1 GiB. */
+  journalKeptBytes: 1024 * 1024 * 1024,
+  /** Milliseconds in which a trim has to give its space back: deleting and compacting 100 GiB takes minutes. */
+  giveBackMs: 10 * 60_000,
   /** Bytes of recent messages kept in memory for consumers that keep up. */
   tailBytes: 128 * 1024 * 1024,
   /** Reads from disk under way at once in the whole process: more starve the writer (measured: ARCHITECTURE.md, Measured facts). */

@@ -4,6 +4,7 @@
  * would have to ask (clock, chance, configuration, disk) was put into the command before.
  */
 import type { GantryError } from '../base/errors';
+import { applyClock } from './clockWatch';
 import { setPermission, type BrokerPermission } from './brokerPermission';
 import type { Queue } from './queue';
 import type { Command, Kind } from './command';
@@ -59,6 +60,7 @@ export interface Results {
   deleteGroup: GroupChange;
   commitOffsets: readonly OffsetResult[];
   trim: undefined;
+  clock: undefined;
   assignQueues: undefined;
   resetOffsets: undefined;
   lease: LeaseOutcome;
@@ -117,6 +119,7 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     setPermission,
     install,
     putNote,
+    clock: applyClock,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

@@ -16,6 +16,7 @@ import { Answers } from './answers';
 import { apply, APPLY_VERSION, type Applied, type Outcome } from './apply';
 import type { Command, Identity } from './command';
 import { RunningTime } from '../base/runningTime';
+import { TrustedTime } from '../base/trustedTime';
 import { Checkbacks, type CheckCaller } from './checkbacks';
 import { Consumers } from './consumers';
 import { unwrap, type Core } from './core';
@@ -71,6 +72,8 @@ export interface BrokerOptions {
   readonly syncEveryMs: number;
   readonly retention: RetentionOptions;
   readonly retentionCheckMs: number;
+  /** The wall clock is right at this start: what it is ahead of the newest command was a downtime. */
+  readonly trustClock: boolean;
   readonly tailBytes: number;
   readonly maxParkedPolls: number;
 }
@@ -299,6 +302,7 @@ export class Rooms {
       secret: chance.bytes(32).toString('base64'),
     };
     this.#writer = this.#newWriter();
+    const time = this.#newTime();
     const gate = new ReadGate({ atOnce: LIMITS.diskReads, waiting: LIMITS.diskReadsWaiting });
     const index = new QueueIndex(tables, gate);
     const secret = Buffer.from(this.identity.secret, 'base64');
@@ -320,9 +324,17 @@ export class Rooms {
       brokerName: options.name,
       idTag: idTagBytes(this.identity.messageIdTag),
       submit: async <C extends Command>(command: C) => unwrap<C['kind']>(await this.#writer.submit(command)),
+      trustedNow: () => time.now(),
       checkRoom: () => this.#checkRoom(),
     };
-    this.retention = new Retention({ core: this.core, journal, disk: parts.disk, options: options.retention, log });
+    this.retention = new Retention({
+      core: this.core,
+      journal,
+      disk: parts.disk,
+      time,
+      options: options.retention,
+      log,
+    });
     const answers = new Answers(this.core, tables);
     const ids = new MessageIds({ clock, chance, address: options.address, pid: options.pid });
     this.sender = new Sender(this.core, answers, ids);
@@ -355,6 +367,14 @@ export class Rooms {
     this.search = new Search(this.core, { tables, gate });
     this.traces = new Traces(this.core, { tables, gate, lookup: this.lookup, desks: this.#desks });
     this.#chores = this.#newChores(gate);
+  }
+
+  /** Known to be right is the time of the newest command, less what it was ahead of what was believed then. */
+  #newTime(): TrustedTime {
+    const { clock, journal, options } = this.#parts;
+    const { time, clockAheadMs = 0 } = this.#state.marks;
+    const last = Math.max(time, journal.lastTime);
+    return new TrustedTime(clock, last === 0 || options.trustClock ? undefined : last - clockAheadMs);
   }
 
   #newWriter(): Writer {
@@ -429,7 +449,7 @@ export class Rooms {
     await this.core.submit({ kind: 'epochStart', applyVersion: APPLY_VERSION, ...identity });
     // Whatever the flush mode: an epoch that a power cut takes back would be given again, and with it its owner epochs.
     await this.#parts.journal.syncNow();
-    await this.retention.look();
+    await this.retention.firstLook();
   }
 
   async startChores(): Promise<void> {

@@ -15,6 +15,8 @@ import { exhausted, subscriptionTo } from './group';
 import type { LeaseOutcome } from './leaseChanges';
 import type { Desk } from './leaseDesks';
 import { messageAttempt } from './message';
+import type { Moved } from './poller';
+import type { Queue } from './queue';
 import type { Delivery } from './reader';
 
 /** A message, and which delivery of it the first one from its queue is. */
@@ -82,6 +84,8 @@ export class Choice {
   /** For filters that have to see the records. */
   readonly effort: Effort;
   inFlight = 0;
+  /** Messages that were trimmed before the group had them, by queue. */
+  readonly moved = new Map<Queue, Moved>();
   /** Queues that others were choosing from. */
   readonly busy: Desk[] = [];
   readonly #seats: Seat[] = [];
@@ -100,6 +104,12 @@ export class Choice {
       desk.busy = undefined;
       done();
     });
+  }
+
+  /** What lay from `from` to the queue's first message is gone, and nobody had it. */
+  noteMoved(queue: Queue, from: number): void {
+    if (from >= queue.min) return;
+    this.moved.set(queue, { queue, from: Math.min(from, this.moved.get(queue)?.from ?? from), to: queue.min });
   }
 
   reserve(desk: Desk, offset: number, lease: number): void {
@@ -219,6 +229,7 @@ export class Chooser {
       from: desk.from,
       next: Math.max(desk.from, queue.min),
     };
+    choice.noteMoved(queue, desk.from);
     choice.inFlight += (desk.leases?.entries.size ?? 0) - desk.ready.size;
     const groups = new Set<number>();
     await this.#comeBack(draft, want, choice, groups);
@@ -240,6 +251,7 @@ export class Chooser {
       if (!entry) desk.ready.delete(offset);
       if (!entry || !desk.ready.has(offset) || desk.claimed(offset)) continue; // somebody had to do with it meanwhile
       if (!segment) {
+        if (gone) choice.noteMoved(desk.queue, offset);
         choice.reserve(desk, offset, entry.lease);
         draft.dropped.push([offset, entry.lease]);
       } else if (this.#fits(segment.bytes(offset), draft, want, choice)) {

@@ -42,6 +42,7 @@ export const KIND = {
   setPermission: 26,
   install: 27,
   putNote: 30,
+  clock: 37,
   deleteProducerGroup: 42,
 } as const;
 
@@ -291,6 +292,8 @@ export type Command =
       /** Producer groups, likewise. */
       readonly producerGroupTombstones?: readonly string[];
     }
+  /** How far the wall clock is ahead of the time that is believed, milliseconds (clockWatch.ts). */
+  | { readonly kind: 'clock'; readonly aheadMs: number }
   /** What another broker has decided about something that brokers share. */
   | {
       readonly kind: 'install';

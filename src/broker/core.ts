@@ -32,6 +32,8 @@ export interface Core {
   readonly idTag: Buffer;
   /** Resolves when the command is durable and applied; throws what it was refused with. */
   submit<C extends Command>(command: C): Promise<Results[C['kind']]>;
+  /** Milliseconds since 1970 by which ages are counted: a wall clock that was set does not move it (trustedTime.ts). */
+  trustedNow(): number;
   /** Throws when nothing more may be stored (disk, shutdown). */
   checkRoom(): void;
 }

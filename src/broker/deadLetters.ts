@@ -283,7 +283,7 @@ export class DeadLetters {
 
   /** Dead letters over 14 days old go, about a thousand per group and look. */
   async expire(): Promise<void> {
-    const before = this.#core.clock.now() - DEAD_LETTER_MS;
+    const before = this.#core.trustedNow() - DEAD_LETTER_MS;
     for (const group of [...this.#core.state.groups.values()])
       if (group.counts.dead > 0) await this.#turns.run(group, () => this.#expire(group, before));
   }

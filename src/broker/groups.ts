@@ -240,13 +240,14 @@ export class Groups {
   /** Listeners that have been silent for more than a week are forgotten. Those that are members live, though they only poll: that is recorded. */
   async forgetListeners(): Promise<void> {
     const now = this.#core.clock.now();
+    const trusted = this.#core.trustedNow();
     for (const group of [...this.#core.state.groups.values()]) {
       const seen: string[] = [];
       const gone: string[] = [];
       for (const [id, { seenAt }] of group.listeners) {
         const lives = this.#core.consumers.member(group, id) !== undefined;
         if (lives && seenAt <= now - SEEN_EVERY_MS) seen.push(id);
-        if (!lives && seenAt < now - FORGOTTEN_MS) gone.push(id);
+        if (!lives && seenAt < trusted - FORGOTTEN_MS) gone.push(id);
       }
       if (seen.length + gone.length > 0)
         await this.#core.submit({ kind: 'listeners', group: group.record.no, seen, gone });

@@ -22,6 +22,7 @@ import type { Desk, LeaseDesks } from './leaseDesks';
 import { deliveries } from './leaseQueue';
 import { messageAttempt } from './message';
 import type { WakeReason } from './parking';
+import type { Moved } from './poller';
 import type { Queue } from './queue';
 import type { Delivery } from './reader';
 import { ReceiptFates } from './receiptFates';
@@ -51,6 +52,8 @@ interface Purpose<T> {
   /** The choice is submitted or released; undefined: nothing of it could be had after all. */
   serve(choice: Choice): Promise<T | undefined>;
   nothing(reason: ReceiveReason): T;
+  /** Told of what was trimmed; without it that is left for the next one who asks. */
+  moved?(moved: Moved): void;
 }
 
 export type LeasedDelivery = Delivery & {
@@ -67,6 +70,8 @@ export interface ReceiveAnswer {
   readonly messages: LeasedDelivery[];
   readonly reason: ReceiveReason | undefined;
   readonly lag: { readonly ready: number; readonly inFlight: number };
+  /** Queues of which messages were trimmed before the group had them; told once. */
+  readonly moved: readonly Moved[];
   /** Nobody got this answer: the messages come back at once, and the attempt does not count. */
   giveBack(): void;
 }
@@ -207,7 +212,7 @@ export class Leases {
     }
     const messages = found.flatMap(({ desk, message }) => this.#stillLent(group, desk, message, attempt.lease));
     if (messages.length === 0 || this.#told.get(attempt) === GIVEN_BACK) return undefined;
-    return this.#answer(group, messages, undefined, attempt);
+    return this.#answer(group, messages, {}, attempt);
   }
 
   /** As it is now: while it was read its lease may have ended. */
@@ -222,15 +227,17 @@ export class Leases {
   }
 
   async #receive(group: GroupState, options: ReceiveOptions, attempt: string | undefined): Promise<ReceiveAnswer> {
+    const moved = new Map<Queue, Moved>();
     return this.#search(group, options, {
       serve: async (choice) => {
         const taking = this.#take(group, choice, options.invisibleMs, attempt);
         this.#passOn(group); // before it is decided: others need not wait for that
         const messages = await taking;
         const named = attempt === undefined ? undefined : group.attempts.get(attempt);
-        return messages.length > 0 ? this.#answer(group, messages, undefined, named) : undefined;
+        return messages.length > 0 ? this.#answer(group, messages, { moved }, named) : undefined;
       },
-      nothing: (reason) => this.#answer(group, [], reason),
+      nothing: (reason) => this.#answer(group, [], { reason, moved }),
+      moved: (trimmed) => void moved.set(trimmed.queue, trimmed),
     });
   }
 
@@ -287,6 +294,7 @@ export class Leases {
       }
       const choice = await this.#choose(group, options, alone ? [alone] : this.#deskList(group, patient), patient);
       round.push(choice);
+      for (const trimmed of choice.moved.values()) purpose.moved?.(trimmed);
       const left = deadline - clock.monotonic();
       const enough = choice.messages.length >= options.min || choice.full || choice.more;
       if (choice.exhausted.length > 0) {
@@ -296,7 +304,7 @@ export class Leases {
         const served = await purpose.serve(choice);
         if (served !== undefined) return served;
       } else {
-        const { cleared, dueMs } = await this.#pass(group, choice, left <= 0);
+        const { cleared, dueMs } = await this.#pass(group, choice, left <= 0, purpose.moved !== undefined);
         if (!alone) busy.push(...choice.busy);
         if (busy.length > 0 && over === undefined) continue;
         if (left <= 0 || over !== undefined) return purpose.nothing(emptyReason(round[0]!, over));
@@ -410,7 +418,7 @@ export class Leases {
   #answer(
     group: GroupState,
     messages: LeasedDelivery[],
-    reason: ReceiveReason | undefined,
+    { reason, moved }: { reason?: ReceiveReason; moved?: ReadonlyMap<Queue, Moved> },
     attempt?: Attempt,
   ): ReceiveAnswer {
     group.traffic.messagesOut += messages.length;
@@ -428,7 +436,7 @@ export class Leases {
       const handles = messages.map(({ receiptHandle }) => receiptHandle);
       void this.#return(group, handles).catch(() => undefined); // they come back by themselves when their time is over
     };
-    return { messages, reason, lag, giveBack };
+    return { messages, reason, lag, moved: [...(moved?.values() ?? [])], giveBack };
   }
 
   /** What can be received now is in queues that may be read; what is out may be in others, too. */
@@ -462,12 +470,18 @@ export class Leases {
 
   /**
    * Nothing of what was chosen is taken. What the filter refused is recorded as done, at once when this is the `last` look
-   * of a receive, else within `dueMs`. `cleared`: something in the way of others is gone.
+   * of a receive, else within `dueMs`. `cleared`: something in the way of others is gone. `tells`: so is what was trimmed.
    */
-  async #pass(group: GroupState, choice: Choice, last: boolean): Promise<{ cleared: boolean; dueMs: number }> {
-    const settled = choice.takes.some(({ held, dropped }) => held.length + dropped.length > 0);
+  async #pass(
+    group: GroupState,
+    choice: Choice,
+    last: boolean,
+    tells: boolean,
+  ): Promise<{ cleared: boolean; dueMs: number }> {
+    const trimmed = choice.moved.size > 0;
+    const settled = trimmed || choice.takes.some(({ held, dropped }) => held.length + dropped.length > 0);
     const dueMs = choice.messages.length > 0 ? Infinity : this.#passes.dueMs(group, choice, last);
-    if (choice.messages.length > 0 || !(settled || dueMs <= 0)) {
+    if (choice.messages.length > 0 || !(settled || dueMs <= 0) || (trimmed && !tells)) {
       choice.release();
       return { cleared: false, dueMs };
     }

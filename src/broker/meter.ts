@@ -42,6 +42,15 @@ export function meterBroker(registry: Registry, broker: Broker): void {
     labels: group,
     read: () => perGroup((g) => broker.rooms.positions.lag(g)),
   });
+  counter(registry, {
+    name: 'gantry_messages_trimmed_total',
+    help: 'Messages deleted, read or not: for their age, or before it because the disk was too full',
+    labels: ['reason'],
+    read: () =>
+      broker.ready
+        ? Object.entries(broker.rooms.retention.trimmed).map(([reason, value]) => ({ labels: { reason }, value }))
+        : [],
+  });
   gauge(registry, { name: 'rocketmq_topic_number', help: 'Topics', read: () => single(state.topics.size) });
   gauge(registry, {
     name: 'rocketmq_consumer_group_number',

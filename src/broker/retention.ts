@@ -1,25 +1,27 @@
 /**
  * How long messages are kept: by age, and by what the disk has left. RocketMQ's rules (DefaultMessageStore's clean
  * services): 72 hours; above 75 % of the disk expired messages go at any hour (ours always do); above 85 % the oldest go
- * even if they have not expired; above 90 % nothing more is taken in. Whether they were read does not count.
+ * even if they have not expired, but here only if that frees the space (diskPressure.ts); above 90 % nothing more is
+ * taken in. Whether they were read does not count. Ages are counted by a time that no set clock moves (trustedTime.ts).
  */
 import { positionOf } from '../../storage/keys';
 import type { Journal } from '../../storage/journal';
 import { LIMITS } from '../base/limits';
 import type { Log } from '../base/log';
-import type { CommandOf } from './apply';
+import type { TrustedTime } from '../base/trustedTime';
+import { ClockWatch } from './clockWatch';
 import type { QueueOffset } from './command';
 import type { Core } from './core';
+import { DiskPressure, usedRatioOf, type DiskUse, type Pressure } from './diskPressure';
 import { hourOf } from './idRuns';
 import type { Queue } from './queue';
 import { answerBucketOf } from './sends';
 import type { Buried } from './state';
 import { TOMBSTONE_MS } from './tombstone';
 
-/** What a disk says of itself; storage/diskSpace.ts asks the real one. */
+/** Asks the disk that the data folder is on. */
 export interface DiskSpace {
-  /** 0..1: the part of the disk that is used. */
-  usedRatio(): Promise<number>;
+  use(): Promise<DiskUse>;
 }
 
 export interface RetentionOptions {
@@ -30,10 +32,25 @@ export interface RetentionOptions {
   readonly refuseRatio: number;
 }
 
+/** Why messages were trimmed. */
+export type TrimReason = 'age' | 'disk';
+
+/** What besides messages is old. */
+interface LowMarks {
+  readonly answerBucket: number;
+  readonly decisionHour: number;
+  readonly tombstones: string[];
+  readonly groupTombstones: string[];
+  readonly producerGroupTombstones: string[];
+}
+
+const NO_MARKS: LowMarks = {
+  ...{ answerBucket: 0, decisionHour: 0 },
+  ...{ tombstones: [], groupTombstones: [], producerGroupTombstones: [] },
+};
+
 /** Queues whose minimum moves in one trim command. */
 const MINIMA_PER_COMMAND = 10_000;
-/** Part of the journal that goes at a time while the disk is too full. */
-const FORCED_STEP = 0.05;
 
 export class Retention {
   readonly #core: Core;
@@ -41,6 +58,12 @@ export class Retention {
   readonly #disk: DiskSpace;
   readonly #options: RetentionOptions;
   readonly #log: Log;
+  readonly #pressure: DiskPressure;
+  readonly #clockWatch: ClockWatch;
+  /** What the last look made of the disk, so that a change is told once. */
+  #pressed: Pressure['kind'] = 'NONE';
+  /** Messages trimmed since the process started, by reason. */
+  readonly trimmed: Record<TrimReason, number> = { age: 0, disk: 0 };
   /** Of the whole disk, when it was last asked. */
   usedRatio = 0;
   /** New messages are refused. */
@@ -48,22 +71,33 @@ export class Retention {
   /** Where each queue's first kept message lies: asked once, then known. */
   readonly #firstPositions = new WeakMap<Queue, { offset: number; position: number }>();
 
-  constructor(parts: { core: Core; journal: Journal; disk: DiskSpace; options: RetentionOptions; log: Log }) {
+  constructor(parts: {
+    core: Core;
+    journal: Journal;
+    disk: DiskSpace;
+    time: TrustedTime;
+    options: RetentionOptions;
+    log: Log;
+  }) {
     this.#core = parts.core;
     this.#journal = parts.journal;
     this.#disk = parts.disk;
     this.#options = parts.options;
     this.#log = parts.log;
+    const { core, time, options, log } = parts;
+    this.#pressure = new DiskPressure({ clock: core.clock, ratio: options.forceTrimRatio });
+    this.#clockWatch = new ClockWatch({ core, time, log });
   }
 
   /** Looks once and trims at most once. */
   async runOnce(): Promise<void> {
-    await this.look();
+    const use = await this.look();
+    await this.#clockWatch.look();
     const { marks, applied } = this.#core.state;
-    const now = this.#core.clock.now();
-    let head = await this.#journal.firstIndexAtOrAfter(now - this.#options.retentionMs);
-    if (this.usedRatio >= this.#options.forceTrimRatio) head = Math.max(head, this.#forcedHead());
-    head = Math.min(head, applied + 1);
+    const now = this.#core.trustedNow();
+    const byAge = await this.#journal.firstIndexAtOrAfter(now - this.#options.retentionMs);
+    if (byAge <= marks.journalHead && (await this.#trimForDisk(use))) return;
+    const head = Math.min(byAge, applied + 1);
     const answerBucket = answerBucketOf(now) - 1;
     const decisionHour = hourOf(now - LIMITS.decisionMs);
     const tombstones = this.#oldTombstones('TOPIC', now);
@@ -72,25 +106,54 @@ export class Retention {
     const producerGroupTombstones = this.#oldTombstones('PRODUCER_GROUP', now);
     const old = tombstones.length + groupTombstones.length + producerGroupTombstones.length > 0;
     if (head <= marks.journalHead && !due && !old) return;
-    const gone = { decisionHour, groupTombstones, producerGroupTombstones };
-    await this.trim(Math.max(head, marks.journalHead), answerBucket, tombstones, gone);
+    const low = { answerBucket, decisionHour, tombstones, groupTombstones, producerGroupTombstones };
+    await this.trim(Math.max(head, marks.journalHead), { reason: 'age', low });
+  }
+
+  /** Before anything is served: whether there is room, and whether the clock can be believed. */
+  async firstLook(): Promise<void> {
+    await this.look();
+    await this.#clockWatch.look();
   }
 
   /** Asks the disk and decides whether anything more is taken in. */
-  async look(): Promise<void> {
-    this.usedRatio = await this.#disk.usedRatio();
+  async look(): Promise<DiskUse> {
+    const use = await this.#disk.use();
+    this.usedRatio = usedRatioOf(use);
     const full = this.usedRatio >= this.#options.refuseRatio;
     if (full !== this.full)
       this.#log.warn(
-        { usedRatio: this.usedRatio, full },
-        full ? 'disk full: messages are refused' : 'disk has room again',
+        { usedRatio: this.usedRatio, ...use, full },
+        full ? 'disk full: messages are refused, reading goes on' : 'disk has room again',
       );
     this.full = full;
+    return use;
   }
 
-  #forcedHead(): number {
+  /** True if messages were trimmed before their time. */
+  async #trimForDisk(use: DiskUse): Promise<boolean> {
+    const pressure = this.#pressure.judge(use);
+    const isNew = pressure.kind !== this.#pressed;
+    this.#pressed = pressure.kind;
+    const facts = { usedRatio: this.usedRatio, forceTrimRatio: this.#options.forceTrimRatio, ...use };
+    if (pressure.kind === 'HELPLESS' && isNew)
+      this.#log.warn(
+        { ...facts, neededBytes: pressure.neededBytes },
+        "the disk is above --disk-force-trim-ratio, and trimming this broker's journal cannot change that: nothing is trimmed; " +
+          'free space, or sends are refused above --disk-refuse-ratio',
+      );
+    if (pressure.kind !== 'TRIM') return false;
     const { head, end } = this.#journal;
-    return head + Math.max(1, Math.ceil((end - head) * FORCED_STEP));
+    const part = Math.min(1, pressure.bytes / use.journalBytes);
+    const to = Math.min(head + Math.max(1, Math.ceil((end - head + 1) * part)), this.#core.state.applied + 1);
+    const before = this.trimmed.disk;
+    await this.trim(to, { reason: 'disk' });
+    this.#journal.giveBackSoon();
+    this.#log.warn(
+      { ...facts, neededBytes: pressure.bytes, head: to, messages: this.trimmed.disk - before },
+      'the disk is above --disk-force-trim-ratio: the oldest messages were trimmed before their age, read or not',
+    );
+    return true;
   }
 
   #oldTombstones(kind: Buried, now: number): string[] {
@@ -100,15 +163,12 @@ export class Retention {
       .slice(0, 1000);
   }
 
-  /** Moves the journal's head to `head`, and every queue's minimum to its first message that stays. */
-  async trim(
-    head: number,
-    answerBucket: number,
-    tombstones: string[],
-    gone: Pick<CommandOf<'trim'>, 'decisionHour' | 'groupTombstones' | 'producerGroupTombstones'> = {},
-  ): Promise<void> {
+  /** Moves the journal's head to `head`, every queue's minimum to its first message that stays, and the other low marks. */
+  async trim(head: number, { reason, low = NO_MARKS }: { reason: TrimReason; low?: LowMarks }): Promise<void> {
     const minima = await this.#minima(positionOf(head, 0));
-    const { marks } = this.#core.state;
+    const { marks, topics } = this.#core.state;
+    for (const { topic, queueId, nextOffset } of minima)
+      this.trimmed[reason] += nextOffset - (topics.get(topic)?.queues[queueId]?.min ?? nextOffset);
     const idHour = head > this.#core.state.applied ? hourOf(marks.time) : await this.#hourOfIndex(head);
     // Minima first, the head last: a crash in between leaves messages that nobody needs, never an index without messages.
     while (minima.length > MINIMA_PER_COMMAND) {
@@ -122,8 +182,8 @@ export class Retention {
         tombstones: [],
       });
     }
-    await this.#core.submit({ kind: 'trim', head, minima, idHour, answerBucket, tombstones, ...gone });
-    if (minima.length > 0) this.#log.info({ head, queues: minima.length }, 'messages trimmed');
+    await this.#core.submit({ kind: 'trim', head, minima, idHour, ...low });
+    if (minima.length > 0) this.#log.info({ head, queues: minima.length, reason }, 'messages trimmed');
   }
 
   async #hourOfIndex(index: number): Promise<number> {

@@ -100,6 +100,8 @@ export interface Marks {
   /** Time of the last command, milliseconds: command time never goes back. */
   time: number;
   epoch: number;
+  /** Milliseconds that the wall clock, and with it the time of commands, is ahead of what is believed (clockWatch.ts). */
+  clockAheadMs?: number;
 }
 
 export const queueNumber = (topic: number, queueId: number): number => topic * 0x10000 + queueId;

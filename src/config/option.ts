@@ -195,13 +195,22 @@ export const OPTIONS = {
     help: 'Time between two looks at ages and at the disk.',
     reason: "RocketMQ's cleanResourceInterval.",
   }),
+  trustClock: option({
+    group: 'Retention',
+    roles: BROKERS,
+    kind: kinds.oneOf('no', 'yes'),
+    default: 'no',
+    help: 'yes: the wall clock is right at this start, however far it is ahead of the newest stored command. no: beyond an hour nothing is deleted for its age by it before it has run steadily for a day.',
+    reason: 'A clock that was set wrong would delete everything at once. Give it for one start, after a long downtime.',
+  }),
   diskForceTrimRatio: option({
     group: 'Retention',
     roles: BROKERS,
     kind: kinds.ratio(0.01, 0.99),
     default: 0.85,
-    help: 'Share of the disk in use above which the oldest messages are trimmed before their age.',
-    reason: "RocketMQ's diskSpaceCleanForciblyRatio. Losing the oldest is better than refusing the newest.",
+    help: 'Share of the disk in use above which the oldest messages are trimmed before their age, if the journal is large enough for that to help.',
+    reason:
+      "RocketMQ's diskSpaceCleanForciblyRatio. When others fill the disk, trimming would lose messages and free nothing.",
   }),
   diskRefuseRatio: option({
     group: 'Retention',

@@ -420,6 +420,7 @@ const step = fc.oneof(
       permission: fc.constantFrom('R' as const, 'RW' as const, 'RW' as const),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('clock' as const), aheadMs: fc.constantFrom(0, 360_000_000) }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -688,6 +689,8 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
       return rooms.definitions.install(elsewhere(s));
     case 'note':
       return rooms.notes.put(s.name, s.value, s.version, s.ms);
+    case 'clock':
+      return rooms.core.submit({ kind: 'clock', aheadMs: s.aheadMs });
     case 'setPermission':
       return setBrokerPermission(rooms.core, s.permission);
     case 'recall': {
@@ -740,7 +743,9 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
       return rooms.positions.reset(s.group, s.target, undefined, false, s.dropRetries);
     case 'trim': {
       const { journalHead } = t.state.marks;
-      return rooms.retention.trim(journalHead + Math.floor((t.journal.end + 1 - journalHead) * s.part), 0, []);
+      return rooms.retention.trim(journalHead + Math.floor((t.journal.end + 1 - journalHead) * s.part), {
+        reason: 'age',
+      });
     }
     case 'pass':
       return t.clock.jumpTo(t.clock.now() + s.ms);
@@ -872,6 +877,7 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'note', name: 'one', value: 'here', version: 1, ms: 500 },
   { do: 'setPermission', permission: 'R' },
   { do: 'setPermission', permission: 'RW' },
+  { do: 'clock', aheadMs: 360_000_000 },
   { do: 'schedule', topic: 'orders', count: 3, ms: 500 },
   { do: 'prepare', topic: 'orders', producerGroup: 'banks', key: 'k1' },
   { do: 'prepare', topic: 'orders', producerGroup: 'banks', key: undefined },

@@ -147,6 +147,7 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
   },
   deleteProducerGroup: { kind: 'deleteProducerGroup', name: 'p', ifMatch: 3 },
   setPermission: { kind: 'setPermission', permission: 'R', ifMatch: 2 },
+  clock: { kind: 'clock', aheadMs: 360_000_000 },
   install: {
     kind: 'install',
     definition: { kind: 'TOPIC', name: 'größe', id: 'a1b2', version: 3, deletedAt: 17, formerIds: ['c3'] },
@@ -197,6 +198,7 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     checkHalves: 24,
     putProducerGroup: 25,
     setPermission: 26,
+    clock: 37,
     install: 27,
     putNote: 30,
     deleteProducerGroup: 42,

@@ -446,7 +446,7 @@ describe('kept', () => {
     await die(t, ...texts(2));
     await t.skip(2 * DAY);
     await die(t, 'm2');
-    await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+    await t.rooms.retention.trim(t.journal.end + 1, { reason: 'age' });
     await t.clock.advance(3000);
     expect(await t.disk.keys('journal', 'j')).toHaveLength(1); // the trim itself
     await t.restart();

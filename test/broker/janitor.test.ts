@@ -104,7 +104,7 @@ describe('the journal', () => {
   test('gives its bodies back below the head', async () => {
     const t = await rows(10);
     const keep = t.journal.end - 3;
-    await t.rooms.retention.trim(keep, 0, []);
+    await t.rooms.retention.trim(keep, { reason: 'age' });
     await clean(t);
     expect(t.journal.head).toBe(keep);
     const keys = await t.disk.keys('journal', 'j');
@@ -116,7 +116,7 @@ describe('the journal', () => {
     const hold = t.disk.hold('tables', 'write');
     await t.send('orders', to(0, 'late'));
     const flushed = t.folder.tables.applied;
-    await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+    await t.rooms.retention.trim(t.journal.end + 1, { reason: 'age' });
     await clean(t);
     expect(t.journal.head).toBeLessThanOrEqual(flushed + 1);
     hold.release();

@@ -135,7 +135,7 @@ test('one that retention deleted before is none', async () => {
   await t.send('orders', 'a');
   await t.receive('billing', { invisibleMs: 12 * HOUR });
   expect(progress(t)).toMatchObject({ ready: 0, inFlight: 1 });
-  await t.rooms.retention.trim(t.state.applied + 1, 0, []);
+  await t.rooms.retention.trim(t.state.applied + 1, { reason: 'age' });
   expect(progress(t)).toMatchObject({ ready: 0, inFlight: 0 });
   await over(t, 1000);
   t.clock.jumpTo(t.clock.now() + 12 * HOUR);

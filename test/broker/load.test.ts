@@ -66,7 +66,7 @@ describe('a family of rows that is loaded whole', () => {
     await t.rooms.notes.put('who', 'here', 1, HOUR);
     await t.group('mail', { mode: 'BROADCASTING' });
     await t.join('mail', 'c1');
-    await t.rooms.retention.trim(t.state.applied + 1, 0, []);
+    await t.rooms.retention.trim(t.state.applied + 1, { reason: 'age' });
     for (let queueId = 0; queueId < 4; queueId++) await t.send('orders', to(queueId, 'z', { tag: 'a' }));
     await t.receive('billing', { attemptId: 'once', max: 2 });
     await t.broker.stop();

@@ -125,7 +125,7 @@ describe('a message is not found', () => {
     await t.topic();
     const [old] = await t.send('orders', to(0, 'old'));
     await t.send('orders', to(0, 'new'));
-    await t.rooms.retention.trim(t.journal.end, 0, []);
+    await t.rooms.retention.trim(t.journal.end, { reason: 'age' });
     const gone = async () => {
       expect(await codeOf(find(t, old!.messageId))).toBe('MESSAGE_NOT_FOUND');
       expect(await codeOf(find(t, old!.offsetMessageId))).toBe('MESSAGE_NOT_FOUND');
@@ -232,7 +232,7 @@ describe('reading a queue without a group', () => {
       code: 'OFFSET_MOVED',
       extras: { members: { minOffset: 0, maxOffset: 10, nextOffset: 10 } },
     });
-    await t.rooms.retention.trim(t.journal.end - 3, 0, []);
+    await t.rooms.retention.trim(t.journal.end - 3, { reason: 'age' });
     await expect(read(t, { offset: 2 })).rejects.toMatchObject({
       code: 'OFFSET_MOVED',
       extras: { members: { nextOffset: 6 } },

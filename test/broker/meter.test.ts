@@ -152,7 +152,7 @@ describe('of a group', () => {
     expect(await figures(value)).toMatchObject({ waiting: 0, dead: 1, given: 1 });
     await t.rooms.deadLetters.redrive('billing', { all: true, dryRun: false });
     expect(await figures(value)).toMatchObject({ dead: 0, given: 1 });
-    await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+    await t.rooms.retention.trim(t.journal.end + 1, { reason: 'age' });
     expect(await figures(value)).toEqual({ ...NONE, given: 1 });
   });
 

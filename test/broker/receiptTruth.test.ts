@@ -121,7 +121,7 @@ const CASES: Record<string, Case> = {
     maxAttempts: 0,
   },
   'retention deleted it': {
-    happened: (t) => t.rooms.retention.trim(t.state.applied + 1, 0, []),
+    happened: (t) => t.rooms.retention.trim(t.state.applied + 1, { reason: 'age' }),
     ...onlyAck(/retention or a purge has deleted it/),
     comes: false,
   },

@@ -99,43 +99,144 @@ describe('by age', () => {
     await look(t);
     expect(minima(t)[0]).toEqual([0, 4]);
   });
+
+  test.each(['stays', 'starts again', 'crashes'])(
+    'a wall clock that is 100 h ahead deletes nothing before it has run steadily for a day, when the broker %s',
+    async (what) => {
+      const t = await hours(4);
+      t.clock.jumpTo(t.clock.now() + 100 * HOUR);
+      await look(t);
+      await t.send('orders', to(0, 'stamped by it'));
+      if (what === 'starts again') await t.restart();
+      if (what === 'crashes') await t.crash();
+      await look(t);
+      await t.skip(22 * HOUR);
+      await look(t);
+      expect(minima(t)[0]).toEqual([0, 5]);
+      await t.skip(3 * HOUR);
+      await look(t);
+      await look(t);
+      expect(minima(t)[0]).toEqual([4, 5]);
+      expect(t.logged.some(({ level, msg }) => level === 'warn' && msg.includes('--trust-clock yes'))).toBe(true);
+    },
+  );
+
+  test('nor does one that jumps while the broker is away, unless an operator vouches for it', async () => {
+    const t = await hours(4);
+    await t.stop();
+    t.clock.pass(100 * HOUR);
+    await t.open();
+    await t.broker.start();
+    await look(t);
+    expect(minima(t)[0]).toEqual([0, 4]);
+    await t.stop();
+    Object.assign(t.options, { trustClock: true });
+    await t.open();
+    await t.broker.start();
+    await look(t);
+    expect(minima(t)[0]).toEqual([4, 4]);
+  });
+
+  test('what is old by the time that has surely passed goes, whatever the wall clock says', async () => {
+    const t = await hours(4);
+    t.clock.jumpTo(t.clock.now() + 100 * HOUR);
+    await look(t);
+    for (let day = 0; day < 4; day++) {
+      t.clock.jumpTo(t.clock.now() + 100 * HOUR);
+      await look(t);
+      await t.skip(20 * HOUR);
+      await look(t);
+    }
+    expect(minima(t)[0]).toEqual([4, 4]);
+  });
 });
 
 describe('by disk', () => {
-  test('above the forcing ratio the oldest go before their time, a part at a look, until the disk has room', async () => {
+  /** The disk with the journal's share of it, in hundredths; what is trimmed comes back when the test says so. */
+  function disk(t: Bench, others: number, journal: number): void {
+    t.used = (others + journal) / 100;
+    t.journalBytes = journal * 1024 ** 3;
+  }
+
+  test('above the forcing ratio as many of the oldest go as bring the disk below it, and no more before they are gone', async () => {
     const t = await hours(40);
-    t.used = 0.86;
-    const seen: number[] = [];
-    for (let i = 0; i < 5; i++) {
-      await look(t);
-      await t.clock.advance(1000); // the janitor gives the journal's head back
-      seen.push(minima(t)[0]![0]!);
-    }
-    expect(seen).toEqual([...seen].sort((a, b) => a - b));
-    expect(new Set(seen).size).toBe(5);
-    expect(seen[0]).toBeGreaterThan(0);
-    expect(seen[0]).toBeLessThan(5);
-    t.used = 0.5;
+    disk(t, 50, 40);
     await look(t);
-    expect(minima(t)[0]![0]).toBe(seen.at(-1));
-    expect(await t.readAll('orders', 0)).toEqual(
-      Array.from({ length: 40 - seen.at(-1)! }, (_, i) => `a${i + seen.at(-1)!}`),
-    );
+    // Five hundredths of forty: an eighth of the journal, which has a command or two for each hour.
+    const [min] = minima(t)[0]!;
+    expect(min).toBeGreaterThanOrEqual(3);
+    expect(min).toBeLessThanOrEqual(6);
+    for (let i = 0; i < 5; i++) {
+      await t.clock.advance(1000); // the janitor gives the journal's head back
+      await look(t);
+    }
+    expect(minima(t)[0]).toEqual([min, 40]);
+    disk(t, 50, 35);
+    await look(t);
+    expect(minima(t)[0]).toEqual([min, 40]);
+    disk(t, 56, 35); // others took more
+    await look(t);
+    expect(minima(t)[0]![0]).toBeGreaterThan(min!);
+    expect(t.rooms.retention.trimmed.disk).toBeGreaterThan(min!);
+    expect(
+      t.logged.filter(({ level, msg }) => level === 'warn' && msg.includes('trimmed before their age')),
+    ).toHaveLength(2);
   });
 
-  test('above it for ever, all messages go and the broker lives on', async () => {
+  test('nothing goes when the journal is too small to help, and that is told once', async () => {
     const t = await hours(4);
-    t.used = 0.86;
-    for (let i = 0; i < 60; i++) {
-      await look(t);
-      await t.clock.advance(1000);
+    for (const [others, journal] of [
+      [89, 0.001],
+      [87, 2],
+    ] as const) {
+      disk(t, others, journal);
+      for (let i = 0; i < 60; i++) {
+        await look(t);
+        await t.skip(60_000);
+      }
     }
-    expect(minima(t)[0]).toEqual([4, 4]);
-    t.used = 0.1;
-    await t.send('orders', to(0, 'new'));
-    expect(await t.readAll('orders', 0)).toEqual(['new']);
-    await t.restart();
-    expect(await t.readAll('orders', 0)).toEqual(['new']);
+    expect(minima(t)[0]).toEqual([0, 4]);
+    expect(t.rooms.retention.trimmed).toEqual({ age: 0, disk: 0 });
+    const told = t.logged.filter(({ msg }) => msg.includes('cannot change that'));
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatchObject({
+      level: 'warn',
+      usedRatio: expect.closeTo(0.89, 3),
+      neededBytes: expect.any(Number),
+    });
+    await t.send('orders', to(0, 'still taken'));
+  });
+
+  test('a trim that frees nothing is not followed by another one before the disk has had room', async () => {
+    const t = await hours(40);
+    disk(t, 50, 40);
+    await look(t);
+    const [min] = minima(t)[0]!;
+    for (let i = 0; i < 30; i++) {
+      await t.skip(60_000);
+      await look(t);
+    }
+    expect(minima(t)[0]).toEqual([min, 40]);
+    disk(t, 20, 40);
+    await look(t);
+    disk(t, 50, 40);
+    await look(t);
+    expect(minima(t)[0]![0]).toBeGreaterThan(min!);
+  });
+
+  test('groups of both styles are told what went before they read it', async () => {
+    const t = await hours(40);
+    await t.group();
+    await t.group('mail');
+    await t.join();
+    disk(t, 50, 40);
+    await look(t);
+    const gone = minima(t).flatMap(([min], queueId) => (min! > 0 ? [[queueId, 0, min]] : []));
+    const told = (moved: readonly { queue: { queueId: number }; from: number; to: number }[]) =>
+      moved.map(({ queue, from, to: next }) => [queue.queueId, from, next]).sort();
+    expect(told((await t.poll()).moved)).toEqual(gone);
+    expect(told((await t.receive('mail', { max: 100, waitMs: 0 })).moved)).toEqual(gone);
+    expect(told((await t.receive('mail', { max: 100, waitMs: 0 })).moved)).toEqual([]);
   });
 
   test('above the refusing ratio nothing more is taken in, until there is room; reading goes on', async () => {
@@ -176,7 +277,7 @@ test('many queues move in commands of at most 10,000 minima', async () => {
   for (let i = 0; i < 12; i++) await t.topic(`t${i}`, { readQueues: 1000, writeQueues: 1000 });
   for (let i = 0; i < 12; i++) await t.send(`t${i}`, ...Array.from({ length: 1000 }, (_, queueId) => to(queueId)));
   const { commands } = t.rooms.turns;
-  await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+  await t.rooms.retention.trim(t.journal.end + 1, { reason: 'age' });
   expect(t.rooms.turns.commands).toBe(commands + 2);
   for (const topic of t.state.topics.values())
     for (const { min, max } of topic.queues) expect([min, max]).toEqual([1, 1]);

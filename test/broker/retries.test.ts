@@ -208,7 +208,7 @@ describe('a message that failed', () => {
 describe('refused', () => {
   test('message by message: not owned, not there any more, not the group’s', async () => {
     const { t, answer } = await polled(['a', 'b', 'c']);
-    await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+    await t.rooms.retention.trim(t.journal.end + 1, { reason: 'age' });
     await t.send('orders', 'd');
     const results = await sendBack(t, [
       at(2),
@@ -604,7 +604,7 @@ describe('what waits', () => {
 
   /** The journal is gone. */
   async function trimmed(t: Bench): Promise<void> {
-    await t.rooms.retention.trim(t.journal.end + 1, 0, []);
+    await t.rooms.retention.trim(t.journal.end + 1, { reason: 'age' });
     await t.clock.advance(3000);
     expect(await t.disk.keys('journal', 'j')).toHaveLength(1); // the trim itself
   }

@@ -167,7 +167,7 @@ describe('a message for later', () => {
   test('waits longer than the journal keeps anything', async () => {
     const t = await reminders();
     await t.schedule('reminders', { body: 'in forty days', delayMs: 40 * DAY });
-    await t.rooms.retention.trim(t.state.applied + 1, 0, []);
+    await t.rooms.retention.trim(t.state.applied + 1, { reason: 'age' });
     await t.restart();
     await t.skip(40 * DAY - 2000);
     await until(() => queue(t).max === 1, 'the message');

@@ -211,7 +211,7 @@ describe('a search leaves out', () => {
     await t.topic();
     await t.send('orders', to(0, 'old', marked), to(1, 'old', marked));
     await t.send('orders', to(0, 'new', marked));
-    await t.rooms.retention.trim(t.journal.end, 0, []);
+    await t.rooms.retention.trim(t.journal.end, { reason: 'age' });
     expect((await all(t, wanted)).found).toEqual(['new']);
     await t.clock.advance(3000);
     expect((await all(t, wanted)).found).toEqual(['new']);

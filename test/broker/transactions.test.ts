@@ -135,7 +135,7 @@ describe('a half message', () => {
     const { transactionId } = await prepare(t);
     await t.restart();
     await t.crash();
-    await t.rooms.retention.trim(t.state.applied + 1, 0, []);
+    await t.rooms.retention.trim(t.state.applied + 1, { reason: 'age' });
     await t.skip(100 * HOUR);
     await t.restart();
     expect([await seen(t), await state(t, transactionId)]).toEqual([[], 'PREPARED']);

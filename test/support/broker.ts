@@ -9,6 +9,7 @@ import { openMemoryFolder, type Folder } from '../../storage/folder';
 import type { Chance } from '../../src/base/chance';
 import type { Clock, Timer } from '../../src/base/clock';
 import { GantryError } from '../../src/base/errors';
+import type { Log } from '../../src/base/log';
 import { Broker, type BrokerOptions } from '../../src/broker/broker';
 import { GROUP_DEFAULTS, type Group } from '../../src/broker/group';
 import type { ReceiveAnswer, ReceiveOptions } from '../../src/broker/leases';
@@ -60,6 +61,10 @@ class MortalClock implements Clock {
     if (!this.dead) callback();
   }
 }
+
+const GIB = 1024 ** 3;
+/** Of the disk that the test has in its hands. */
+const DISK_BYTES = 100 * GIB;
 
 type Store = 'journal' | 'tables';
 type Operation = 'read' | 'write';
@@ -166,6 +171,7 @@ export const DEFAULTS: BrokerOptions = {
   syncEveryMs: 500,
   retention: { retentionMs: 72 * HOUR, forceTrimRatio: 0.85, refuseRatio: 0.9 },
   retentionCheckMs: 60_000,
+  trustClock: false,
   tailBytes: 16 << 20,
   maxParkedPolls: 1000,
 };
@@ -200,10 +206,12 @@ export class TestBroker<C extends Clock> {
   readonly memory = openMemoryFolder();
   /** What `onFatal` was told. A test that expects something takes it out. */
   readonly fatal: unknown[] = [];
-  /** Warnings and errors of the log. */
-  readonly logged: { readonly msg: string }[] = [];
   /** The part of the disk that is used, or why nobody can tell. */
   used: number | Error = 0.1;
+  /** Bytes of the disk that the journal takes. */
+  journalBytes = 40 * GIB;
+  /** What was logged, with the fields of each line. */
+  readonly logged: { level: string; msg: string; [field: string]: unknown }[] = [];
   /** What the webhooks of producer groups answer. */
   checkCaller = NOBODY_ANSWERS;
   broker!: Broker;
@@ -230,14 +238,15 @@ export class TestBroker<C extends Clock> {
     this.broker = new Broker({
       clock: life,
       chance: this.#chance,
-      log: pino(
-        { level: 'warn', base: null },
-        { write: (line: string) => void this.logged.push(JSON.parse(line) as { msg: string }) },
-      ),
+      log: this.#log(),
       journal: this.folder.journal,
       tables: this.folder.tables,
       disk: {
-        usedRatio: () => (typeof this.used === 'number' ? Promise.resolve(this.used) : Promise.reject(this.used)),
+        use: async () => {
+          if (typeof this.used === 'object') throw this.used;
+          const usedBytes = Math.round(this.used * DISK_BYTES);
+          return { usedBytes, availableBytes: DISK_BYTES - usedBytes, journalBytes: this.journalBytes };
+        },
       },
       checkCaller: this.checkCaller,
       onFatal: (error) => void (life.dead || this.fatal.push(error)),
@@ -274,8 +283,13 @@ export class TestBroker<C extends Clock> {
   }
 
   /** Lets time go by without living through it: timers do not run, but for those of the last two seconds. */
+  #log(): Log {
+    const write = (line: string) => void this.logged.push(JSON.parse(line) as (typeof this.logged)[number]);
+    return pino({ level: 'info', formatters: { level: (level) => ({ level }) } }, { write });
+  }
+
   async skip(this: TestBroker<ManualClock>, ms: number): Promise<void> {
-    this.clock.jumpTo(this.clock.now() + ms);
+    this.clock.pass(ms);
     await this.clock.advance(2000);
   }
 

@@ -50,6 +50,13 @@ export class ManualClock implements Clock {
     await new Promise((resolve) => setImmediate(resolve));
   }
 
+  /** Lets `ms` milliseconds pass in which no timer runs, as in a process that is stopped: timers are as far away as before. */
+  pass(ms: number): void {
+    this.#now += ms;
+    this.#elapsed += ms;
+    for (const timer of this.#timers) timer.at += ms;
+  }
+
   /** Sets the wall clock alone, as an operator or NTP would. */
   jumpTo(now: number): void {
     this.#now = now;
