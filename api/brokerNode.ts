@@ -13,6 +13,7 @@ import { folderIdOf } from '../src/broker/folderId';
 import { meterBroker } from '../src/broker/meter';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
 import { meterCluster } from '../src/cluster/meter';
+import { folderSeen } from '../src/cluster/folderSeen';
 import { Reconciler } from '../src/cluster/reconciler';
 import { Registrar } from '../src/cluster/registration';
 import { Fleet } from '../src/cluster/fleet';
@@ -181,6 +182,7 @@ export class BrokerNode implements Service {
       tables: folder.tables,
       disk: new FolderDiskSpace(config.data),
       checkCaller: webhooks,
+      folderSeen: (folderId) => folderSeen(clock, this.#options.nameservers, folderId),
       onFatal,
       options: {
         name: config.name,
@@ -225,6 +227,7 @@ export class BrokerNode implements Service {
           messageIdTag: broker.rooms.identity.messageIdTag,
           permission: broker.state.permission.permission,
           folderId: folderIdOf(broker.rooms.identity),
+          journalEnd: broker.journal.end,
           topics: registrations(broker, names),
         };
       },
@@ -338,6 +341,7 @@ export class BrokerNode implements Service {
         detail: full ? 'above --disk-refuse-ratio: sends are refused, everything else is served' : 'has room',
         only: 'writes',
       },
+      ...restoredCheck(broker),
       { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
     ];
   }
@@ -400,4 +404,11 @@ function registrations(broker: Broker, names: ReadonlySet<string> | undefined): 
     permission,
     partitions,
   }));
+}
+
+/** Told as long as the process runs; it keeps nobody away. */
+function restoredCheck({ restored }: Broker): HealthCheck[] {
+  if (!restored) return [];
+  const detail = `a backup that ended at command ${restored.journalEnd} was restored; NameServers had seen ${restored.seenEnd}, and what lay between is gone`;
+  return [{ name: 'restored', ok: true, detail }];
 }

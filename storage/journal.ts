@@ -299,6 +299,36 @@ export class Journal {
   }
 
   /**
+   * Gives up all indexes up to `end`, which were used in a life that this journal knows nothing of: none is used twice.
+   * Durable when it resolves. Does nothing when `end` is not ahead.
+   */
+  async skipTo(end: number): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    if (this.#writing) throw new Error('the journal has one writer');
+    if (end <= this.#end) return;
+    this.#lost.add({ from: this.#end + 1, to: end });
+    const batch = this.#engine.batch();
+    batch.put(journalKeys.lost, this.#lost.row());
+    try {
+      await batch.write({ sync: true });
+      this.#acked.mark(end, this.#lastEpoch, 0);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    this.#end = this.#durableEnd = end;
+  }
+
+  /** The index below which this part of the commands that are kept lies, one command at least; `part` is 0..1. */
+  indexAfter(part: number): number {
+    const given = this.#lost.all.filter(({ to }) => to >= this.#head);
+    const lengthOf = ({ from, to }: LostRange) => to - Math.max(from, this.#head) + 1;
+    const kept = this.#end - this.#head + 1 - given.reduce((sum, range) => sum + lengthOf(range), 0);
+    let index = this.#head + Math.max(1, Math.ceil(kept * part));
+    for (const range of given) if (range.from < index) index += lengthOf(range);
+    return Math.min(index, this.#end + 1);
+  }
+
+  /**
    * Deletes about `maxKeys` records below the head, whole commands, and answers what it did (bytes are estimated from first
    * records); nothing deleted = nothing left to do. Now and then (every 256 MiB) it has the space given back, which
    * takes seconds. Calls must not overlap.

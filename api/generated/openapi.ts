@@ -4311,6 +4311,11 @@ export interface components {
             /** @description Identity of the broker’s data folder. Another folder under the same name is refused while the one that is registered lives. */
             folderId?: string;
             /**
+             * Format: int64
+             * @description The last index of the broker’s journal.
+             */
+            journalEnd?: number;
+            /**
              * Format: int32
              * @description Silence after which the member counts as gone, in milliseconds. Default: the NameServer’s, 120,000.
              */
@@ -4431,6 +4436,23 @@ export interface components {
             started: boolean;
             /** @description By name. */
             clusters: components["schemas"]["RegisteredCluster"][];
+            /** @description Data folders of brokers that registered since this NameServer started, living or not. A broker whose folder has fallen behind knows by it that an older backup was restored. */
+            folders?: components["schemas"]["SeenFolder"][];
+        };
+        /** @description How far a data folder had come when it was heard of last. */
+        SeenFolder: {
+            /** @description Identity of the data folder. */
+            folderId: string;
+            /**
+             * Format: int64
+             * @description The highest epoch that was registered with it.
+             */
+            epoch: number;
+            /**
+             * Format: int64
+             * @description The highest index of its journal that was registered.
+             */
+            journalEnd: number;
         };
         /** @description A cluster at a NameServer. */
         RegisteredCluster: {

@@ -78,6 +78,12 @@ export const LIMITS = {
   pendingBytes: 64 * 1024 * 1024,
   /** Bytes of the journal that stay however full the disk is: RocketMQ never drops the file that it is writing, of 1 GiB. */
   journalKeptBytes: 1024 * 1024 * 1024,
+  /** Journal indexes that are left out behind a restored backup, beyond the last one that was seen: more than are used between two heartbeats, or in a day without a NameServer. */
+  restoreGap: 10_000_000_000,
+  /** Data folders that a NameServer remembers, living or not: each costs about a hundred bytes. */
+  foldersSeen: 10_000,
+  /** Milliseconds that a starting broker waits for what NameServers have seen of its folder. */
+  folderSeenMs: 3000,
   /** Milliseconds in which a trim has to give its space back: deleting and compacting 100 GiB takes minutes. */
   giveBackMs: 10 * 60_000,
   /** Bytes of recent messages kept in memory for consumers that keep up. */

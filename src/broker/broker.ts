@@ -12,6 +12,7 @@ import { Chore, type Service } from '../base/life';
 import { LIMITS } from '../base/limits';
 import type { Log } from '../base/log';
 import { MessageIds } from '../base/messageId';
+import type { FolderSeen } from '../nameserver/route';
 import { Answers } from './answers';
 import { apply, APPLY_VERSION, type Applied, type Outcome } from './apply';
 import type { Command, Identity } from './command';
@@ -27,6 +28,7 @@ import type { InstallOutcome } from './definitionChanges';
 import { Definitions } from './definitions';
 import { FilterTests } from './filterTests';
 import { Flusher } from './flusher';
+import { folderIdOf } from './folderId';
 import { Groups } from './groups';
 import { Janitor } from './janitor';
 import { LeaseDesks } from './leaseDesks';
@@ -45,6 +47,7 @@ import { QueueIndex } from './queueIndex';
 import { Rates, type Traffic } from './rates';
 import { Reader } from './reader';
 import { ReadGate } from './readGate';
+import { leaveOutLostLife, type RestoredBackup } from './restoredBackup';
 import { Retention, type DiskSpace, type RetentionOptions } from './retention';
 import { Retries } from './retries';
 import { Schedule } from './schedule';
@@ -87,6 +90,8 @@ export interface BrokerParts {
   readonly disk: DiskSpace;
   /** Calls the webhooks of producer groups. */
   readonly checkCaller: CheckCaller;
+  /** What others have seen of the data folder with this identity; asked once, before anybody is served. */
+  readonly folderSeen?: (folderId: string) => Promise<Omit<FolderSeen, 'folderId'> | undefined>;
   /** The process must end: a write failed or an invariant broke. */
   readonly onFatal: (error: unknown) => void;
   readonly options: BrokerOptions;
@@ -110,6 +115,8 @@ export class Broker implements Service {
   #failed = false;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
+  /** Set when the data folder turned out to be an older backup. */
+  restored: RestoredBackup | undefined;
   /** host:port under which others reach this broker; told by the front once it listens. */
   address = '';
   /** Called with the names of topics whose record changed, so that they are registered at once; with none when the broker's permission did. */
@@ -186,7 +193,11 @@ export class Broker implements Service {
     this.#checkName();
     for (const topic of this.state.topics.values())
       Object.assign(topic.traffic, { messagesIn: 0, bytesIn: 0, committed: 0, rolledBack: 0 });
-    const rooms = new Rooms(this.#parts, this.state, this.lot, flusher, (names) => this.onTopicsChanged(names));
+    const { identity } = this.state;
+    const seen = identity && (await this.#parts.folderSeen?.(folderIdOf(identity)));
+    this.restored = await leaveOutLostLife(journal, seen, log);
+    const parts = { ...this.#parts, seenEpoch: seen?.epoch ?? 0 };
+    const rooms = new Rooms(parts, this.state, this.lot, flusher, (names) => this.onTopicsChanged(names));
     await rooms.startEpoch();
     this.#rooms = rooms;
     await rooms.startChores();
@@ -242,8 +253,11 @@ export class Broker implements Service {
 }
 
 /** What serves once the data is there. */
+/** `seenEpoch`: the highest epoch that others have seen. */
+type RoomParts = BrokerParts & { readonly seenEpoch: number };
+
 export class Rooms {
-  readonly #parts: BrokerParts;
+  readonly #parts: RoomParts;
   readonly #state: BrokerState;
   readonly #flusher: Flusher;
   readonly #writer: Writer;
@@ -284,7 +298,7 @@ export class Rooms {
   readonly #timers: Timers;
 
   constructor(
-    parts: BrokerParts,
+    parts: RoomParts,
     state: BrokerState,
     lot: ParkingLot,
     flusher: Flusher,
@@ -295,7 +309,7 @@ export class Rooms {
     this.#state = state;
     this.#flusher = flusher;
     this.#onTopicsChanged = onTopicsChanged;
-    this.epoch = Math.max(state.marks.epoch, journal.lastEpoch) + 1;
+    this.epoch = Math.max(state.marks.epoch, journal.lastEpoch, parts.seenEpoch) + 1;
     this.identity = state.identity ?? {
       name: options.name,
       messageIdTag: options.messageIdTag,

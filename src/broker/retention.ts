@@ -143,9 +143,8 @@ export class Retention {
           'free space, or sends are refused above --disk-refuse-ratio',
       );
     if (pressure.kind !== 'TRIM') return false;
-    const { head, end } = this.#journal;
     const part = Math.min(1, pressure.bytes / use.journalBytes);
-    const to = Math.min(head + Math.max(1, Math.ceil((end - head + 1) * part)), this.#core.state.applied + 1);
+    const to = Math.min(this.#journal.indexAfter(part), this.#core.state.applied + 1);
     const before = this.trimmed.disk;
     await this.trim(to, { reason: 'disk' });
     this.#journal.giveBackSoon();

@@ -37,6 +37,8 @@ export interface BrokerDescription {
   readonly permission: Permission;
   /** Identity of the data folder. */
   readonly folderId?: string;
+  /** The last index of its journal. */
+  readonly journalEnd?: number;
   readonly heartbeatTimeoutMs?: number;
   readonly topics: readonly TopicRegistration[];
 }

@@ -52,6 +52,8 @@ export interface Registration {
   readonly permission: Permission;
   /** Identity of the data folder, the same on all members of a group; absent from brokers that do not know it yet. */
   readonly folderId?: string;
+  /** The last index of the journal when this was said; absent from brokers that do not say it yet. */
+  readonly journalEnd?: number;
   /** Milliseconds of silence after which the member is taken for gone; the NameServer's default if absent. */
   readonly heartbeatTimeoutMs?: number;
   /** The state of the member's topic table once this registration is applied. */
@@ -140,9 +142,18 @@ export interface ClusterBroker {
   readonly members: readonly ClusterMember[];
 }
 
+/** How far a data folder had come when it was heard of last. */
+export interface FolderSeen {
+  readonly folderId: string;
+  readonly epoch: number;
+  readonly journalEnd: number;
+}
+
 /** Who is alive, by name. */
 export interface ClusterView {
   /** False while this NameServer has just started, and not every broker has had its turn to register. */
   readonly started: boolean;
   readonly clusters: readonly { readonly cluster: string; readonly brokers: readonly ClusterBroker[] }[];
+  /** Data folders that registered since this NameServer started, living or not; absent from NameServers that do not say it yet. */
+  readonly folders?: readonly FolderSeen[];
 }

@@ -12,6 +12,7 @@ import type { Clock } from '../base/clock';
 import { GantryError } from '../base/errors';
 import { BrokerGroup, routeBroker, routeQueues, type LiveGroup } from './brokerGroup';
 import { noteSuccession, objectionTo } from './claim';
+import { FoldersSeen } from './foldersSeen';
 import { Member, type MemberName } from './member';
 import type { ClusterBroker, ClusterView, RefusedClaim, Registration, RegistrationAnswer, Role } from './route';
 import type { RouteBroker, RoutePage, RouteQueues, TopicRegistration, TopicRoute } from './route';
@@ -46,6 +47,7 @@ export class RouteTable {
   readonly #report: (change: TableChange) => void;
   readonly #groups = new Map<string, BrokerGroup>();
   readonly #byAddress = new Map<string, Member>();
+  readonly #folders = new FoldersSeen();
   /** Names of all registered topics in order, those of silent members too; undefined when they must be collected anew. */
   #names: readonly string[] | undefined;
 
@@ -64,7 +66,9 @@ export class RouteTable {
     const name: MemberName = { cluster, broker, brokerId };
     this.#dropSilentOf(broker);
     this.#refuseConflicts(name, registration);
-    return this.#answer(name, this.#take(name, registration));
+    const taken = this.#take(name, registration);
+    if (taken) this.#folders.note(registration);
+    return this.#answer(name, taken);
   }
 
   /**
@@ -100,8 +104,8 @@ export class RouteTable {
     return { routes };
   }
 
-  /** All live members by cluster and broker (getNameserverCluster). */
-  clusterView(): Pick<ClusterView, 'clusters'> {
+  /** All live members by cluster and broker, and all folders that registered (getNameserverCluster). */
+  clusterView(): Omit<ClusterView, 'started'> {
     const clusters = new Map<string, ClusterBroker[]>();
     for (const live of this.#liveGroups()) {
       const brokers = clusters.get(live.group.cluster) ?? [];
@@ -109,7 +113,8 @@ export class RouteTable {
       brokers.push(this.#clusterBroker(live));
     }
     const inOrder = [...clusters].sort(([a], [b]) => (a < b ? -1 : 1));
-    return { clusters: inOrder.map(([cluster, brokers]) => ({ cluster, brokers })) };
+    const folders = this.#folders.all();
+    return { clusters: inOrder.map(([cluster, brokers]) => ({ cluster, brokers })), folders };
   }
 
   /** Names of the brokers that have a live master. */

@@ -93,7 +93,7 @@ describe('what a broker registers', () => {
     table.register('c', 'a', 1, full([topic('orders')]));
     table.unregister('c', 'a', 1, 'a:8080');
     expect(names()).toEqual([]);
-    expect(table.clusterView()).toEqual({ clusters: [] });
+    expect(table.clusterView().clusters).toEqual([]);
     expect(codeOf(() => table.unregister('c', 'a', 1))).toBe('BROKER_NOT_FOUND');
   });
 
@@ -116,7 +116,7 @@ describe('liveness', () => {
     await clock.advance(1);
     expect(table.route('orders')).toBeUndefined();
     expect(names()).toEqual([]);
-    expect(table.clusterView()).toEqual({ clusters: [] });
+    expect(table.clusterView().clusters).toEqual([]);
     expect(codeOf(() => table.wipeWritePermission('a'))).toBe('BROKER_NOT_FOUND');
   });
 
@@ -169,7 +169,7 @@ describe('liveness', () => {
     await clock.advance(5_000);
     table.register('c', 'a', 1, heartbeat(full([])));
     const member = { brokerId: 1, address: 'a:8080', role: 'MASTER', epoch: 1, lastHeartbeatTimestamp: clock.now() };
-    expect(table.clusterView()).toEqual({
+    expect(table.clusterView()).toMatchObject({
       clusters: [
         {
           cluster: 'c',

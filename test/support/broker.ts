@@ -212,6 +212,8 @@ export class TestBroker<C extends Clock> {
   journalBytes = 40 * GIB;
   /** What was logged, with the fields of each line. */
   readonly logged: { level: string; msg: string; [field: string]: unknown }[] = [];
+  /** What NameServers have seen of the folder. */
+  folderSeen: { epoch: number; journalEnd: number } | undefined;
   /** What the webhooks of producer groups answer. */
   checkCaller = NOBODY_ANSWERS;
   broker!: Broker;
@@ -249,6 +251,7 @@ export class TestBroker<C extends Clock> {
         },
       },
       checkCaller: this.checkCaller,
+      folderSeen: () => Promise.resolve(this.folderSeen),
       onFatal: (error) => void (life.dead || this.fatal.push(error)),
       options: this.options,
     });
