@@ -18,5 +18,5 @@ export function notTold(others: readonly Told[]): { unavailable?: readonly strin
 /** It is gone: everywhere, or some do not know yet. */
 export const goneAnswer = (requestId: string, here: string, others: readonly Told[]): Answer =>
   others.some(({ error }) => error)
-    ? { status: 207, body: { results: resultsOf(requestId, here, others) } }
+    ? { status: 207, body: { results: resultsOf(requestId, here, others), ...notTold(others) } }
     : { status: 204 };

@@ -1911,6 +1911,8 @@ export interface components {
         DeleteTopicResult: {
             /** @description One entry per broker. */
             results: components["schemas"]["BrokerResult"][];
+            /** @description Brokers that could not be told yet; they follow when they can be reached. */
+            unavailable?: string[];
         };
         /** @description Messages on a broker that somebody still needs. */
         Holding: {

@@ -174,7 +174,7 @@ test('a group is deleted by the next broker when its home hangs', async () => {
   expect(first.result).toBe('OUTCOME_UNKNOWN');
   const second = await remove();
   expect(second.ms).toBeLessThan(NEXT_MS);
-  expect(second.result).toMatchObject({ resolved: { status: 207 } });
+  expect(second.result).toMatchObject({ resolved: { status: 207, body: { unavailable: ['broker-a'] } } });
 });
 
 test('that a group may be at a broker that hangs is told soon', async () => {
