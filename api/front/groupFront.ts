@@ -2,6 +2,7 @@
  * Consumer groups over all brokers. What a group is the home of its first topic decides, and tells the others; so changes
  * go there, and what is read comes from there when it can.
  */
+import type { GroupOverview } from '../../src/broker/groupOverview';
 import type { GroupOperations } from '../handlers/groups';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
@@ -17,13 +18,18 @@ export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<Gr
       const brokers = await front.liveBrokers();
       const asked = { path: call.path, query: call.query };
       const round = await rounds.all(call, brokers, 'listGroups', () => asked);
-      const pages = [...answersOf(round).values()].map((answer) => answer.json<{ groups: Named[]; cursor?: string }>());
+      const pages = [...answersOf(round).values()].map((answer) =>
+        answer.json<{ groups: Listed[]; cursor?: string }>(),
+      );
       const { items, more } = mergedByName(
         pages.map(({ groups, cursor }) => [groups, cursor]),
         call.query.limit,
       );
       const cursor = more ? { cursor: listCursor(items.at(-1)!.name) } : {};
-      return { status: 200, body: { groups: items, ...cursor, ...namely(round.away.keys()) } };
+      return {
+        status: 200,
+        body: { groups: items.map((item) => together(item, pages)), ...cursor, ...namely(round.away.keys()) },
+      };
     },
 
     async putGroup(call) {
@@ -55,6 +61,21 @@ export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<Gr
       places.forget(path.group);
     }
   }
+}
+
+/** A group as one broker lists it. */
+interface Listed extends Named, GroupOverview {}
+
+/** Each broker counts messages of its own queues; members join at all brokers, and one of them may not know all yet. */
+function together(group: Listed, pages: readonly { readonly groups: readonly Listed[] }[]): Listed {
+  const parts = pages.flatMap(({ groups }) => groups.filter(({ name }) => name === group.name));
+  const sum = (field: keyof GroupOverview) => parts.reduce((total, part) => total + part[field], 0);
+  return {
+    ...group,
+    members: Math.max(...parts.map(({ members }) => members)),
+    ...{ lag: sum('lag'), ready: sum('ready'), inFlight: sum('inFlight') },
+    ...{ waitingRetry: sum('waitingRetry'), deadLetters: sum('deadLetters') },
+  };
 }
 
 /** The broker that decides about groups of a topic. Throws TOPIC_NOT_FOUND. */

@@ -738,7 +738,7 @@ export interface paths {
         };
         /**
          * List consumer groups
-         * @description Lists groups by name, a page at a time. A page without `cursor` is the last. Brokers that could not be asked are named in `unavailable`.
+         * @description Lists groups by name, a page at a time, with members, lag and failed messages of each. A page without `cursor` is the last. Brokers that could not be asked are named in `unavailable`.
          */
         get: operations["listGroups"];
         put?: never;
@@ -1847,7 +1847,12 @@ export interface components {
             allowReorder?: boolean;
         };
         /** @description A topic as it is configured. */
-        Topic: {
+        Topic: components["schemas"]["ListedTopic"] & {
+            /** @description All queues of the topic on all brokers, in the order in which they were added; the list only grows. */
+            partitions: components["schemas"]["Partition"][];
+        };
+        /** @description A topic as it is configured. */
+        ListedTopic: {
             /** @description Name of the topic. */
             name: string;
             /** @description Id of this creation; a topic that is deleted and created again has another. */
@@ -1875,8 +1880,8 @@ export interface components {
             tagPolicy: string;
             /** @description What the topic is for. */
             description?: string;
-            /** @description All queues of the topic on all brokers, in the order in which they were added; the list only grows. */
-            partitions: components["schemas"]["Partition"][];
+            /** @description All queues of the topic on all brokers, in the order in which they were added; the list only grows. Only with `partitions=true`. */
+            partitions?: components["schemas"]["Partition"][];
             /**
              * Format: int64
              * @description When the topic was created, in milliseconds since 1970.
@@ -2044,7 +2049,7 @@ export interface components {
         /** @description One page of topics, by name. */
         TopicList: {
             /** @description The topics of this page. */
-            topics: components["schemas"]["Topic"][];
+            topics: components["schemas"]["ListedTopic"][];
             /** @description For the next page; absent at the end. */
             cursor?: string;
             /** @description Brokers that could not be asked; their topics may be missing. */
@@ -3153,10 +3158,43 @@ export interface components {
             /** @description In the answer to a change only: brokers that could not be told yet. They follow when they can be reached. */
             unavailable?: string[];
         };
+        /** @description A consumer group, and where it stands. */
+        ListedGroup: components["schemas"]["Group"] & {
+            /**
+             * Format: int32
+             * @description Consumers that are joined now.
+             */
+            members: number;
+            /**
+             * Format: int64
+             * @description Messages not yet committed, as in getOffsets; in a broadcasting group over all its members.
+             */
+            lag: number;
+            /**
+             * Format: int64
+             * @description Those of them that nobody was handed.
+             */
+            ready: number;
+            /**
+             * Format: int64
+             * @description Messages that were handed out, under leases or to members, and are not done.
+             */
+            inFlight: number;
+            /**
+             * Format: int64
+             * @description Failed messages that wait for the time of their retry.
+             */
+            waitingRetry: number;
+            /**
+             * Format: int64
+             * @description Messages that the group gave up and that are kept.
+             */
+            deadLetters: number;
+        };
         /** @description One page of groups, by name. */
         GroupList: {
             /** @description The groups of this page. */
-            groups: components["schemas"]["Group"][];
+            groups: components["schemas"]["ListedGroup"][];
             /** @description For the next page; absent at the end. */
             cursor?: string;
             /** @description Brokers that could not be asked; their groups may be missing. */
@@ -5178,6 +5216,11 @@ export interface operations {
                  * @example false
                  */
                 system?: components["parameters"]["System"];
+                /**
+                 * @description List the `partitions` of each topic, too; getTopic always shows them.
+                 * @example false
+                 */
+                partitions?: boolean;
             };
             header?: never;
             path?: never;
@@ -5205,16 +5248,6 @@ export interface operations {
                      *           "permission": "RW",
                      *           "tagPolicy": "OPEN",
                      *           "description": "Orders of the web shop",
-                     *           "partitions": [
-                     *             {
-                     *               "broker": "broker-a",
-                     *               "queueId": 0
-                     *             },
-                     *             {
-                     *               "broker": "broker-a",
-                     *               "queueId": 1
-                     *             }
-                     *           ],
                      *           "createdTimestamp": 1767261600000,
                      *           "updatedTimestamp": 1767261600000
                      *         }
@@ -7674,7 +7707,13 @@ export interface operations {
                      *           "description": "Writes invoices",
                      *           "startedTimestamp": 1767261600000,
                      *           "createdTimestamp": 1767261600000,
-                     *           "updatedTimestamp": 1767261600000
+                     *           "updatedTimestamp": 1767261600000,
+                     *           "members": 1,
+                     *           "lag": 3,
+                     *           "ready": 1,
+                     *           "inFlight": 2,
+                     *           "waitingRetry": 0,
+                     *           "deadLetters": 0
                      *         }
                      *       ]
                      *     }

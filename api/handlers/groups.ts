@@ -2,6 +2,7 @@
 import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
 import { EVERYTHING } from '../../src/broker/filter';
+import { overviewOf } from '../../src/broker/groupOverview';
 import { GROUP_DEFAULTS, type Group } from '../../src/broker/group';
 import type { NewGroup } from '../../src/broker/groups';
 import type { Spread, Told } from '../../src/cluster/spread';
@@ -26,7 +27,10 @@ export function groupHandlers(deps: GroupDeps): HandlerTable<GroupOperations> {
       const { groups, more } = broker.rooms.groups.list(afterOf(query.cursor), query.limit);
       return {
         status: 200,
-        body: { groups: groups.map(groupView), ...(more ? { cursor: listCursor(groups.at(-1)!.name) } : {}) },
+        body: {
+          groups: groups.map((group) => listed(broker, group)),
+          ...(more ? { cursor: listCursor(groups.at(-1)!.name) } : {}),
+        },
       };
     },
 
@@ -114,8 +118,14 @@ export const groupId = (broker: Broker, name: string): string | undefined =>
 
 const groupTag = (group: Group): string => etagOf(group.id, group.version);
 
+/** An entry of the list: the group, and where it stands on this broker. */
+function listed(broker: Broker, group: Group) {
+  return { ...groupView(group), ...overviewOf(broker, broker.rooms.groups.get(group.name)) };
+}
+
 function groupView({
   no: _,
+  name,
   topic: _topic,
   topicName,
   subscriptions,
@@ -125,8 +135,9 @@ function groupView({
   ...group
 }: Group) {
   return {
-    ...group,
+    name,
     topic: topicName,
+    ...group,
     subscriptions: subscriptions.map((one) => ({ topic: one.topicName, filter: one.filter })),
     createdTimestamp: createdAt,
     updatedTimestamp: updatedAt,

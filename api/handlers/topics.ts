@@ -35,7 +35,10 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
       const { topics, more } = broker.rooms.topics.list(afterOf(query.cursor), query.limit, query.system);
       return {
         status: 200,
-        body: { topics: topics.map(topicView), ...(more ? { cursor: listCursor(topics.at(-1)!.name) } : {}) },
+        body: {
+          topics: topics.map((topic) => listedView(topic, query.partitions === true)),
+          ...(more ? { cursor: listCursor(topics.at(-1)!.name) } : {}),
+        },
       };
     },
 
@@ -186,8 +189,14 @@ const idOf = (broker: Broker, name: string): string | undefined => broker.state.
 
 const topicTag = (topic: Topic): string => etagOf(topic.id, topic.version);
 
-export function topicView({ no: _, tagsVersion: _tags, createdAt, updatedAt, ...topic }: Topic) {
-  return { ...topic, createdTimestamp: createdAt, updatedTimestamp: updatedAt };
+/** An entry of the list. */
+function listedView(topic: Topic, withPartitions: boolean) {
+  const { partitions, ...view } = topicView(topic);
+  return withPartitions ? { ...view, partitions } : view;
+}
+
+export function topicView({ no: _, tagsVersion: _tags, name, createdAt, updatedAt, ...topic }: Topic) {
+  return { name, ...topic, createdTimestamp: createdAt, updatedTimestamp: updatedAt };
 }
 
 function routeView(broker: Broker, topic: Topic) {

@@ -2,8 +2,8 @@
 import { counter, gauge, single, type Registry, type Sample } from '../base/metrics';
 import type { Broker } from './broker';
 import { deadLetterTopicOf } from './group';
+import { onTheWay } from './groupOverview';
 import type { Half } from './halves';
-import type { QueueProgress } from './positions';
 import type { BrokerState, GroupState, TopicState } from './state';
 
 export function meterBroker(registry: Registry, broker: Broker): void {
@@ -117,9 +117,9 @@ function meterConsuming(registry: Registry, broker: Broker): void {
     [
       'rocketmq_consumer_inflight_messages',
       'Messages handed out and not acknowledged',
-      (g) => onTheWay(broker, g).inFlight,
+      (g) => onItsWay(broker, g).inFlight,
     ],
-    ['rocketmq_consumer_ready_messages', 'Messages that wait to be handed out', (g) => onTheWay(broker, g).ready],
+    ['rocketmq_consumer_ready_messages', 'Messages that wait to be handed out', (g) => onItsWay(broker, g).ready],
     [
       'gantry_consumer_stranded_messages',
       'Unread messages in queues beyond the readQueues of their topic',
@@ -142,26 +142,11 @@ function meterConsuming(registry: Registry, broker: Broker): void {
   });
 }
 
-/** Over all queues that a group reads, its retries too; in a broadcasting group over all its consumers. */
-function onTheWay(broker: Broker, group: GroupState): { ready: number; inFlight: number } {
-  const total = { ready: 0, inFlight: 0 };
-  for (const progress of broker.rooms.positions.offsets(group.record.name).queues) {
-    const inFlight = progress.inFlight ?? handedOut(broker, group, progress);
-    total.inFlight += inFlight;
-    total.ready += progress.ready ?? Math.max(0, progress.lag - inFlight);
-  }
-  return total;
-}
+const onItsWay = (broker: Broker, group: GroupState) =>
+  onTheWay(broker, group, broker.rooms.positions.offsets(group.record.name).queues);
 
 const strandedOf = (broker: Broker, group: GroupState): number =>
   broker.rooms.positions.offsets(group.record.name).queues.reduce((sum, { stranded = 0 }) => sum + stranded, 0);
-
-/** What the owner of a queue, or a listener, was handed beyond what is committed. */
-function handedOut(broker: Broker, group: GroupState, { queue, committed, consumerId }: QueueProgress): number {
-  const { consumers } = broker.rooms;
-  const member = consumerId === undefined ? consumers.owner(group, queue) : consumers.member(group, consumerId);
-  return Math.max(0, (member?.handedOut.get(queue) ?? 0) - Math.max(committed, queue.min));
-}
 
 function meterProcess(registry: Registry, broker: Broker): void {
   const { state, journal, lot } = broker;

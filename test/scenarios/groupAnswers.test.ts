@@ -80,3 +80,32 @@ test('a member that joins with the filter of before is told the filter that it i
   await client.call('updateGroup', { path: s.path, body: { filter: tagged('tag2') } });
   expect((await s.join({ filter: tagged('tag1') })).body.filter).toEqual(tagged('tag2'));
 });
+
+describe('lists', () => {
+  test('of groups tell where each stands, name and topic first', async () => {
+    const s = await stage({ maxAttempts: 0, retryDelaysMs: [60_000] });
+    await s.send({ body: 'dead' }, { body: 'out' }, { body: 'ready' });
+    const [dead] = (await s.receive({ max: 2 })).messages;
+    await client.call('nackMessages', { path: s.path, body: { receipts: [dead!] } });
+    const of = async () => {
+      const { groups } = (await client.call('listGroups', { query: { limit: 1000 } })).body;
+      return groups.find(({ name }) => name === s.path.group)!;
+    };
+    const group = await of();
+    expect(group).toMatchObject({ members: 0, lag: 2, ready: 1, inFlight: 1, waitingRetry: 0, deadLetters: 1 });
+    expect(Object.keys(group).slice(0, 2)).toEqual(['name', 'topic']);
+  });
+
+  test('of topics show partitions when they are asked for, and a topic always does', async () => {
+    const { topic } = await stage();
+    const listed = async (query: object) => {
+      const { topics } = (await client.call('listTopics', { query: { limit: 1000, ...query } })).body;
+      return topics.find(({ name }) => name === topic)!;
+    };
+    expect(await listed({})).not.toHaveProperty('partitions');
+    expect(Object.keys(await listed({}))[0]).toBe('name');
+    const { body } = await client.call('getTopic', { path: { topic } });
+    expect(body.partitions).toHaveLength(1);
+    expect(await listed({ partitions: true })).toEqual(body);
+  });
+});

@@ -34,7 +34,7 @@ describe('a producer', () => {
     expect([again.status, again.body.topic.id]).toEqual([200, created.body.topic.id]);
     const other = await broker.call('createTopic', { body: { name: 'orders', readQueues: 4, writeQueues: 2 } });
     expect([other.status, other.problem.code]).toEqual([409, 'TOPIC_EXISTS']);
-    const listed = await broker.call('listTopics');
+    const listed = await broker.call('listTopics', { query: { partitions: true } });
     expect(listed.body).toEqual({ topics: [created.body.topic] });
   });
 

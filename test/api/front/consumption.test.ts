@@ -239,6 +239,14 @@ describe('where a group stands', () => {
     expect(committed()).toEqual([1, 1]);
   });
 
+  test('is shown in the list of groups, with the messages of all brokers and each member once', async () => {
+    const { company } = await polled();
+    const { groups } = (await company.call('listGroups', { query: { limit: 10 } })).body as unknown as {
+      groups: { name: string }[];
+    };
+    expect(groups.find(({ name }) => name === group)).toMatchObject({ members: 1, lag: 2, ready: 0, inFlight: 2 });
+  });
+
   test('counts failed messages of all brokers, and a reset drops them everywhere', async () => {
     const { company, cursor, message } = await polled();
     const messages = [message('broker-a'), message('broker-b')].map((one) => ({ ...one, delayMs: 60_000 }));
