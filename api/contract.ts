@@ -66,7 +66,7 @@ export class Contract {
     return [...this.operations.values()].filter((operation) => operation.tags.some((tag) => tags.includes(tag)));
   }
 
-  /** The document such a process shows: its operations without the internal ones, and their tags; components are left whole. */
+  /** The document such a process shows: its operations without the internal ones, and their tags; components are left whole, but for security that none of them has. */
   served(tags: readonly string[]): Node {
     const operations = this.of(tags).filter((operation) => !operation.internal);
     const shown = new Set(operations.map((operation) => operation.id));
@@ -79,9 +79,12 @@ export class Contract {
       if (kept.some(([key]) => METHODS.includes(key as Method))) paths[path] = Object.fromEntries(kept);
     }
     const named = this.document['tags'];
+    const { securitySchemes, ...components } = (this.document['components'] ?? {}) as Node;
+    const secured = operations.some((operation) => operation.guarded);
     return {
       ...this.document,
       ...(Array.isArray(named) && { tags: (named as Node[]).filter((tag) => used.has(tag['name'] as string)) }),
+      ...(securitySchemes !== undefined && !secured && { components }),
       paths,
     };
   }

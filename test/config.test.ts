@@ -222,6 +222,21 @@ describe('how values are written', () => {
     expect(broker('--config f', {}, { f: 'nameservers:\n  - http://a:1\n  - http://b:2\n' })).toMatchObject(expected);
   });
 
+  test.each([
+    ['72h', 72 * 3_600_000],
+    ['500ms', 500],
+    ['10m', 600_000],
+    ['1d', 86_400_000],
+    ['1h30m', 5_400_000],
+    ['1.5s', 1500],
+    ['0.001s', 1],
+    ['86400000', 86_400_000],
+  ])('the duration %s', (text, retentionMs) => {
+    expect(standalone(`--retention-ms ${text}`)).toMatchObject({ retentionMs });
+    expect(running('', { GANTRY_RETENTION_MS: text })).toMatchObject({ retentionMs });
+    expect(running('--config f', {}, { f: `retentionMs: ${text}` })).toMatchObject({ retentionMs });
+  });
+
   test('bytes may have a unit', () => {
     expect(standalone('--tail-bytes 64MiB')).toMatchObject({ tailBytes: 64 * 1024 * 1024 });
   });
@@ -334,8 +349,22 @@ describe('refused', () => {
     ['--port -1', '"-1" is not allowed, expected a port from 0 to 65535 (0 takes any free one)'],
     ['--port 80.5', '"80.5" is not allowed, expected a port from 0 to 65535 (0 takes any free one)'],
     ['--broker-id 0', '"0" is not allowed, expected a whole number from 1 to 1000'],
-    ['--retention-ms 72h', '"72h" is not allowed, expected a whole number of milliseconds from 1 to 3153600000000'],
-    ['--drain-ms 1e3', '"1e3" is not allowed, expected a whole number of milliseconds from 0 to 600000'],
+    [
+      '--retention-ms 72hours',
+      '"72hours" is not allowed, expected a whole number of milliseconds from 1 to 3153600000000, or with a unit such as 500ms, 10s, 5m, 72h or 1d',
+    ],
+    [
+      '--retention-ms 200000d',
+      '"200000d" is not allowed, expected a whole number of milliseconds from 1 to 3153600000000, or with a unit such as 500ms, 10s, 5m, 72h or 1d',
+    ],
+    [
+      '--retention-ms 0.5ms',
+      '"0.5ms" is not allowed, expected a whole number of milliseconds from 1 to 3153600000000, or with a unit such as 500ms, 10s, 5m, 72h or 1d',
+    ],
+    [
+      '--drain-ms 1e3',
+      '"1e3" is not allowed, expected a whole number of milliseconds from 0 to 600000, or with a unit such as 500ms, 10s, 5m, 72h or 1d',
+    ],
     ['--default-queues 1025', '"1025" is not allowed, expected a whole number of queues from 1 to 1024'],
     [
       '--tail-bytes 1KiB',

@@ -36,9 +36,26 @@ export function integer(min: number, max: number, unit = ''): Kind<number> {
   return single('<number>', allowed, (text) => (WHOLE_NUMBER.test(text) ? within(Number(text), min, max) : undefined));
 }
 
-/** Whole milliseconds. */
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const DURATION = /^(\d+(\.\d+)?(ms|s|m|h|d))+$/;
+
+/** Milliseconds of `500`, `500ms`, `72h` or `1h30m`; undefined when it is none of them, or no whole number of milliseconds. */
+function durationOf(text: string): number | undefined {
+  if (WHOLE_NUMBER.test(text)) return Number(text);
+  if (!DURATION.test(text)) return undefined;
+  const parts = [...text.matchAll(/([\d.]+)([a-z]+)/g)];
+  const ms = parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * UNITS_MS[unit!]!, 0);
+  const whole = Math.round(ms);
+  return Math.abs(ms - whole) < 1e-6 ? whole : undefined;
+}
+
+/** A duration, in milliseconds. */
 export function milliseconds(min: number, max: number): Kind<number> {
-  return { ...integer(min, max, 'milliseconds'), placeholder: '<ms>' };
+  const { allowed } = integer(min, max, 'milliseconds');
+  return single('<ms>', `${allowed}, or with a unit such as 500ms, 10s, 5m, 72h or 1d`, (text) => {
+    const value = durationOf(text);
+    return value === undefined ? undefined : within(value, min, max);
+  });
 }
 
 /** A number of bytes, also written with KiB, MiB or GiB. */
