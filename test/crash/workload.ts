@@ -328,7 +328,12 @@ export class Workload {
     this.#registers.set(path, async (child) => {
       // Tags cannot be got one by one.
       const tag = /^(.*\/tags)\/(\w+)$/.exec(path);
-      if (!tag) return (await child.call('GET', path)).status === 200 ? 'there' : null;
+      if (!tag) {
+        const { status } = await child.call('GET', path);
+        // One that starts or stops says 503, which is no word on what is there.
+        if (status !== 200 && status !== 404) throw new Error(`${status}`);
+        return status === 200 ? 'there' : null;
+      }
       const { declared } = (await child.ask('GET', tag[1]!)) as { declared: { tag: string }[] };
       return declared.some((one) => one.tag === tag[2]) ? 'there' : null;
     });
