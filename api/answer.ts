@@ -2,6 +2,7 @@
  * Writes answers. Every one carries X-Request-Id and is never cached. Whoever answers before a large body was read says
  * so, closes the connection, and for a moment throws away what still comes, so that the client can read the answer.
  */
+import { once } from 'node:events';
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Clock } from '../src/base/clock';
 import type { Answer } from './operation';
@@ -40,6 +41,29 @@ export function writeAnswer(exchange: Exchange, answer: Answer, clock: Clock): v
   if (exchange.cors) add(headers, exchange.cors);
   if (answer.headers) add(headers, answer.headers);
   send(exchange, answer.status, headers, content, clock);
+}
+
+/** Writes an answer part by part as they come, no faster than the client reads. Rejects when the client goes away. */
+export async function writeStream(
+  { req, res, requestId, cors }: Exchange,
+  contentType: string,
+  parts: AsyncIterable<string>,
+): Promise<void> {
+  const headers: Headers = ['Content-Type', contentType, 'Cache-Control', 'no-store'];
+  headers.push('X-Content-Type-Options', 'nosniff', 'X-Request-Id', requestId);
+  if (cors) add(headers, cors);
+  for await (const part of parts) {
+    if (!res.headersSent) res.writeHead(200, headers);
+    if (!res.write(part)) await once(res, 'drain', { signal: closing(res) });
+  }
+  // The rest of a request that was given up is not waited for.
+  res.end(() => void (req.complete || req.destroy()));
+}
+
+function closing(res: ServerResponse): AbortSignal {
+  const abort = new AbortController();
+  res.once('close', () => abort.abort());
+  return abort.signal;
 }
 
 function add(headers: Headers, more: Readonly<Record<string, string>>): void {

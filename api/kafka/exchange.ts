@@ -67,13 +67,15 @@ export class KafkaCall {
   }
 }
 
-/** At most one of `body` and `json`; neither is an empty answer. */
+/** At most one of `body`, `json` and `stream`; none of them is an empty answer. */
 export interface KafkaAnswer {
   readonly status: number;
   /** Becomes JSON. */
   readonly body?: unknown;
   /** JSON already. */
   readonly json?: string;
+  /** JSON in parts, with status 200. */
+  readonly stream?: AsyncIterable<string>;
   /** Content type; what the client accepts of the general ones, if absent. */
   readonly type?: string;
 }

@@ -2,15 +2,15 @@
  * The Kafka REST v2 face at the root of a front: its own paths, errors and media types, beside /v1 and with the same
  * checks of who may call. It is a translation; everything is done by the native operations.
  */
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { NextFunction, Request, Response } from 'express';
 import { GantryError } from '../../src/base/errors';
-import { writeAnswer, type Exchange } from '../answer';
+import { writeAnswer, writeStream, type Exchange } from '../answer';
 import type { Contract } from '../contract';
 import { checkSecret } from '../clusterSecret';
 import { ClientGone, HOP_HEADER, pathOf } from '../operation';
 import { arrive, open, type Rim } from '../rim';
-import { DIALECT_HEADER, dialectOf, type Dialect } from './dialects';
+import { DIALECT_HEADER, DIALECTS, dialectOf, type Dialect } from './dialects';
 import { KafkaCall, type KafkaAnswer, type KafkaHandlers } from './exchange';
 import { faultOf, KafkaFault } from './faults';
 import { answerType } from './mediaTypes';
@@ -26,7 +26,9 @@ export interface FaceOptions {
 }
 
 const V2 = 'application/vnd.kafka.v2+json';
-const FIRST = /^\/(topics|consumers|brokers|admin)(?=[/?]|$)/;
+const FIRST = /^\/(topics|consumers|brokers|admin|v3|kafka\/v3)(?=[/?]|$)/;
+const V3 = /^(\/kafka)?\/v3(?=[/?]|$)/;
+const V3_TYPE = 'application/json';
 const CLIENT_CLOSED_REQUEST = 499;
 const NO_HEAD = /\/(records|messages)\/?$|\/instances\/[^/]+\/topics\//;
 
@@ -74,7 +76,8 @@ export class KafkaFace {
     try {
       arrive(rim, exchange);
       if (req.headers[HOP_HEADER] !== undefined) checkSecret(rim.clusterSecret, req);
-      dialect = dialectOf(req.headers[DIALECT_HEADER], this.#dialect);
+      // Version 3 is one server's alone.
+      dialect = isV3(req) ? DIALECTS.confluent : dialectOf(req.headers[DIALECT_HEADER], this.#dialect);
       const match = this.#match(rim, exchange);
       if (!match) return;
       id = `kafka_${match.operation.id}`;
@@ -86,9 +89,10 @@ export class KafkaFace {
       const fault = faultOf(error);
       if (fault.status === 500 && !(error instanceof GantryError || error instanceof KafkaFault))
         rim.log.error({ err: error, operationId: id, requestId: exchange.requestId }, 'handler failed');
-      answer = this.#failure(fault, dialect);
+      answer = this.#failure(fault, dialect, isV3(req) ? V3_TYPE : V2);
     }
-    this.#write(rim, exchange, answer);
+    if (answer.stream) await writeStream(exchange, answer.type!, answer.stream).catch(() => res.destroy());
+    else this.#write(rim, exchange, answer);
     rim.onFinish?.(id, answer.status, rim.clock.monotonic() - started);
   }
 
@@ -112,8 +116,8 @@ export class KafkaFace {
     return undefined;
   }
 
-  #failure(fault: KafkaFault, dialect: Dialect): KafkaAnswer {
-    return { status: fault.status, body: errorBody(fault, dialect), type: V2 };
+  #failure(fault: KafkaFault, dialect: Dialect, type: string): KafkaAnswer {
+    return { status: fault.status, body: errorBody(fault, dialect), type };
   }
 
   #write(rim: Rim, exchange: Exchange, { status, body, json, type }: KafkaAnswer): void {
@@ -124,6 +128,8 @@ export class KafkaFace {
     writeAnswer(exchange, { status, headers, ...(json === undefined ? { body } : { json }) }, rim.clock);
   }
 }
+
+const isV3 = ({ url }: IncomingMessage): boolean => V3.test(url ?? '');
 
 /** Who says so by a media type of this API, or by a dialect. */
 const isClient = ({ url, headers }: Request): boolean => !url.startsWith('/v1') && namesThisApi(headers);

@@ -84,7 +84,10 @@ export function metadataHandlers(native: Native): KafkaHandlers<MetadataOperatio
       return answer(call, { beginning_offset: minOffset, end_offset: maxOffset });
     },
 
-    createTopic: (call) => createTopic(native, call),
+    async createTopic(call) {
+      await createTopic(native, call, (name) => new KafkaFault(409, 40901, `Topic ${name} already exists.`));
+      return { status: 201 };
+    },
   };
 }
 
@@ -163,19 +166,23 @@ const configsOf = (topic: TopicFacts): Record<string, string> => ({
 
 const NAME = /^[A-Za-z0-9_.-]{1,127}$/;
 
-/** Strimzi's. The partitions are spread evenly, over as many brokers as that allows. */
-async function createTopic(native: Native, call: KafkaCall): Promise<KafkaAnswer> {
+/** Creates the topic that the body names, and returns its name. The partitions are spread evenly, over as many brokers as that allows. */
+export async function createTopic(
+  native: Native,
+  call: KafkaCall,
+  exists: (name: string) => KafkaFault,
+): Promise<string> {
   const { object } = readObject(await call.body());
   const { topic_name: name, partitions_count: count } = object;
   if (typeof name !== 'string' || !NAME.test(name) || name === '.' || name === '..')
     throw unprocessable('topic_name must be 1 to 127 letters, digits, and _ . -');
   if (!isCount(count)) throw unprocessable('partitions_count must be a whole number from 1.');
-  if (await topicOf(native, name)) throw new KafkaFault(409, 40901, `Topic ${name} already exists.`);
+  if (await topicOf(native, name)) throw exists(name);
   const brokers = [...(await brokerNumbers(native, call.signal)).keys()];
   const body = { name, type: 'NORMAL', permission: 'RW', tagPolicy: 'OPEN', ...spread(count, brokers) } as const;
   const answer = await native.call('createTopic', { path: {} as never, query: {} as never, body }, call.signal);
   answer.orThrow();
-  return { status: 201 };
+  return name;
 }
 
 const isCount = (count: unknown): count is number | null | undefined =>

@@ -14,6 +14,8 @@ import type { Native } from './native';
 import type { InstanceNotes } from './notes';
 import { produceHandlers } from './produce';
 import { recordHandlers } from './recordsOut';
+import { clusterHandlers } from './v3/clusters';
+import { recordsHandlers } from './v3/recordsIn';
 
 export interface KafkaRestParts {
   readonly native: Native;
@@ -44,6 +46,8 @@ export class KafkaRest implements Service {
       handlers: {
         ...metadataHandlers(native),
         ...produceHandlers(native),
+        ...recordsHandlers(native, clock),
+        ...clusterHandlers(native),
         ...consumerHandlers(consumers),
         ...recordHandlers(consumers),
       },

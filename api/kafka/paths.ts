@@ -32,7 +32,9 @@ export class Paths {
 
   /** `path`: without its query. Undefined: nothing is there; a list: only these methods are. */
   match(method: string, path: string): Match | readonly string[] | undefined {
-    const given = path.slice(1, path.length > 1 && path.endsWith('/') ? -1 : undefined).split('/');
+    const given = withoutCloudPrefix(path)
+      .slice(1, path.length > 1 && path.endsWith('/') ? -1 : undefined)
+      .split('/');
     const route = this.#routes[given.length]?.find(({ segments }) =>
       segments.every((segment, i) => segment === given[i] || (isParameter(segment) && given[i] !== '')),
     );
@@ -45,6 +47,11 @@ export class Paths {
     });
     return { operation, params };
   }
+}
+
+/** Confluent's cloud has version 3 below /kafka, its platform at the root. */
+function withoutCloudPrefix(path: string): string {
+  return path.startsWith('/kafka/v3/') ? path.slice('/kafka'.length) : path;
 }
 
 const isParameter = (segment: string): boolean => segment.charCodeAt(0) === 0x7b;

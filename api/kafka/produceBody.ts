@@ -11,6 +11,8 @@ export interface OutgoingRecord {
   readonly key: Buffer | null;
   /** Text where the format says that it is text. */
   readonly value: Buffer | string | null;
+  /** The value is JSON text. */
+  readonly isJson: boolean;
   readonly partition: number | undefined;
   readonly headers: readonly Header[];
   /** Milliseconds since 1970. */
@@ -66,6 +68,7 @@ export function readRecords(bytes: Buffer, format: Format, dialect: Dialect): Ou
     const bytesOfKey = read(key, fields?.['key'], { i, dialect, field: 'key' });
     return {
       key: typeof bytesOfKey === 'string' ? Buffer.from(bytesOfKey, 'utf8') : bytesOfKey,
+      isJson: format === 'json',
       value: read(value, fields?.['value'], { i, dialect, field: 'value' }),
       partition: integer(partition, i, 'partition'),
       headers:
@@ -119,7 +122,7 @@ const READERS: { readonly [F in Format]: Reader } = {
 };
 
 /** Standard or URL alphabet, with padding or without. */
-function base64(value: unknown, at: string, { notBase64 }: Dialect): Buffer {
+export function base64(value: unknown, at: string, { notBase64 }: Pick<Dialect, 'notBase64'>): Buffer {
   if (typeof value === 'string') {
     const bytes = Buffer.from(value, 'base64');
     // Node skips what is no base64: then fewer bytes come out than the characters stand for.

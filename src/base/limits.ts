@@ -12,6 +12,8 @@ export const LIMITS = {
   batchBytes: 4 * 1024 * 1024,
   /** Bytes of a JSON request that sends, or gives messages back whole: base64 and escapes make a 4 MiB body longer. */
   sendRequestBytes: 8 * 1024 * 1024,
+  /** Milliseconds that one request may stream records to Kafka REST v3: it ends by itself before a slow request would be cut off. */
+  recordStreamMs: 25_000,
   /** Bytes of a request that names many deliveries: 1,000 handles or places, each with a reason of 1,000 characters. */
   bulkRequestBytes: 4 * 1024 * 1024,
   /** Bytes of any other request body: the largest resource is far below it. */
