@@ -5,13 +5,14 @@
 import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, failed } from '../bulk';
 import type { ConsumerOperations } from '../handlers/consumers';
+import { homeAway, isAway } from '../homes';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { fits, isComposite, packCursors, unpackCursors } from './compositeCursor';
 import { generationIn, joinGenerations } from './generations';
-import { homeOf } from './groupFront';
 import type { GroupPlaces, Places } from './groupPlaces';
 import type { PeerAnswer } from './peer';
-import { answersOf, isAway, namely, type Round, type Rounds } from './rounds';
+import { Homes } from './homes';
+import { answersOf, namely, type Round, type Rounds } from './rounds';
 import { knownBroker } from './offsetFront';
 import { placesByBroker } from './split';
 import { WidePoll } from './widePoll';
@@ -36,11 +37,12 @@ interface Consumer {
 
 export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable<ConsumerOperations> {
   const { front } = rounds;
+  const homes = new Homes(rounds);
   /** Polls begin with another broker each time, so that none starves. */
   let polls = 0;
   return {
     async joinGroup(call) {
-      const known = await places.ifAny(call, call.path.group);
+      const known = await places.ifAnyLives(call, call.path.group);
       return known?.topics.includes(call.body.topic) ? joinAll(call) : joinNew(call, known);
     },
 
@@ -92,12 +94,17 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
   /** The group is made, or reads another topic from now on: that its home decides, before the others are asked. */
   async function joinNew(call: Call<'joinGroup'>, known: Places | undefined): Promise<Answer> {
     const { topic } = call.body;
-    const home = known?.home ?? (await homeOf(rounds, topic));
-    if (known && !(await front.fleet.brokersOf(topic)).includes(home)) throw notAtHome(call.path.group, topic, home);
-    const first = await front.peer(home, call).call('joinGroup', askedOf(call), call.signal);
-    first.orThrow();
-    places.forget(call.path.group);
-    return joinAll(call, { broker: home, answer: first });
+    const { group } = call.path;
+    const brokers = await front.fleet.brokersOf(topic);
+    if (known && !brokers.includes(known.home)) throw notAtHome(group, topic, known.home);
+    // What is new another broker creates while the home is away; a change of what the group reads waits for the home.
+    const asked = known ? [...new Set([known.home, ...brokers])] : brokers;
+    const [broker] = await homes.living(call, topic, asked);
+    if (known && broker !== known.home) throw homeAway(`group ${group}`, known.home);
+    const answer = await front.peer(broker!, call).call('joinGroup', askedOf(call), call.signal);
+    answer.orThrow();
+    places.forget(group);
+    return joinAll(call, { broker: broker!, answer });
   }
 
   async function joinAll(

@@ -6,10 +6,11 @@ import { GantryError } from '../../src/base/errors';
 import { cursorContent, cursorInvalid } from '../../src/broker/cursor';
 import { retryTopicOf } from '../../src/broker/group';
 import { failed, type BulkItem } from '../bulk';
+import { isAway } from '../homes';
 import { nameOf } from '../names';
 import type { Front } from './front';
 import type { PeerAnswer, PeerRequest } from './peer';
-import { isAway, mayBeDone, type AskingNow } from './rounds';
+import { mayBeDone, type AskingNow } from './rounds';
 
 export interface CursorCommit {
   readonly cursors: ReadonlyMap<string, string>;

@@ -7,12 +7,14 @@ import type { GroupOperations } from '../handlers/groups';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { listCursor } from '../paging';
 import { STATUS } from '../problem';
-import type { GroupPlaces } from './groupPlaces';
+import type { GroupPlaces, Places } from './groupPlaces';
+import { Homes } from './homes';
 import { mergedByName, type Named } from './mergedByName';
 import { answersOf, namely, type Rounds } from './rounds';
 
 export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<GroupOperations> {
   const { front } = rounds;
+  const homes = new Homes(rounds);
   return {
     async listGroups(call) {
       const brokers = await front.liveBrokers();
@@ -34,15 +36,19 @@ export function groupFront(rounds: Rounds, places: GroupPlaces): HandlerTable<Gr
 
     async putGroup(call) {
       // A group that exists on another topic refuses there, rather than to exist twice.
-      const known = await places.ifAny(call, call.path.group);
-      const home = known?.home ?? (await homeOf(rounds, call.body.topic));
-      return changing(call, () => front.forward(call, home));
+      const { group } = call.path;
+      const known = await places.ifAnyLives(call, group);
+      if (known) return changing(call, () => homes.change(call, described(group, known)));
+      const brokers = await front.fleet.brokersOf(call.body.topic);
+      return changing(call, () => homes.create(call, call.body.topic, brokers));
     },
 
     getGroup: (call) => places.serve(call, call.path.group, ({ brokers }) => rounds.inTurn(call, brokers, PASSED_BY)),
 
     updateGroup: (call) =>
-      places.serve(call, call.path.group, ({ home }) => changing(call, () => front.forward(call, home))),
+      places.serve(call, call.path.group, (known) =>
+        changing(call, () => homes.change(call, described(call.path.group, known))),
+      ),
 
     deleteGroup: (call) =>
       places.serve(call, call.path.group, ({ brokers }) =>
@@ -78,11 +84,12 @@ function together(group: Listed, pages: readonly { readonly groups: readonly Lis
   };
 }
 
-/** The broker that decides about groups of a topic. Throws TOPIC_NOT_FOUND. */
-export async function homeOf({ front }: Rounds, topic: string): Promise<string> {
-  const { partitions } = await front.fleet.route(topic);
-  return partitions[0]!.broker;
-}
+/** A group whose change its home decides. */
+const described = (group: string, { brokers, topics }: Places) => ({
+  topic: topics[0]!,
+  brokers,
+  what: `group ${group}`,
+});
 
 /** Who was not told of the group yet says that there is none. */
 const PASSED_BY: readonly number[] = [STATUS.SERVICE_NOT_AVAILABLE, STATUS.GROUP_NOT_FOUND];

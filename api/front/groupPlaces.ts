@@ -7,9 +7,10 @@ import type { FilterSpec } from '../../src/broker/filter';
 import { deadLetterTopicOf, retryTopicOf } from '../../src/broker/group';
 import { brokersIn } from '../../src/broker/partitions';
 import type { TopicRoute } from '../../src/nameserver/route';
+import { isAway } from '../homes';
 import type { Answer } from '../operation';
 import { PeerAnswer, type Asking } from './peer';
-import { isAway, noBroker, type Rounds } from './rounds';
+import { noBroker, type Rounds } from './rounds';
 
 export interface Places {
   /** The broker that decides about the group. */
@@ -73,6 +74,19 @@ export class GroupPlaces {
       return await this.of(call, group);
     } catch (error) {
       if (error instanceof GantryError && error.code === 'GROUP_NOT_FOUND') return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * The same, before a group is created: a broker that is away does not hold that up. A living broker of the topic that
+   * the group reads knows the group if it exists.
+   */
+  async ifAnyLives(call: Asking, group: string): Promise<Places | undefined> {
+    try {
+      return await this.ifAny(call, group);
+    } catch (error) {
+      if (error instanceof GantryError && isAway(error)) return undefined;
       throw error;
     }
   }

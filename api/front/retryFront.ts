@@ -5,6 +5,7 @@
  */
 import { GantryError } from '../../src/base/errors';
 import { bulkAnswer, type BulkItem } from '../bulk';
+import { isAway } from '../homes';
 import type { Answer, Call, HandlerTable } from '../operation';
 import { isComposite, unpackCursors } from './compositeCursor';
 import { commitCursors, type CursorCommit, type CursorCommitted } from './cursorCommit';
@@ -12,7 +13,7 @@ import { generationsOf } from './generations';
 import type { GroupPlaces, Places } from './groupPlaces';
 import { knownBroker } from './offsetFront';
 import type { PeerAnswer } from './peer';
-import { isAway, namely, type Rounds } from './rounds';
+import { namely, type Rounds } from './rounds';
 import { placesByBroker, split } from './split';
 
 export function retryFront(rounds: Rounds, places: GroupPlaces): HandlerTable<'sendBack'> {

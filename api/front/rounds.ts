@@ -1,6 +1,7 @@
 /** One question to several brokers at once, where one that is dead or hangs must not hold up the others. */
 import { GantryError } from '../../src/base/errors';
 import type { Patience } from '../../src/cluster/patience';
+import { isAway } from '../homes';
 import type { Answer, Call, OperationId } from '../operation';
 import { STATUS } from '../problem';
 import { askedOf, type Front } from './front';
@@ -154,10 +155,6 @@ export async function outcomeOf(asking: Promise<PeerAnswer>): Promise<PeerAnswer
     throw error;
   }
 }
-
-/** Says of a broker that it gives no answer now (503, 504), not what it thinks of the question. */
-export const isAway = ({ code }: GantryError): boolean =>
-  STATUS[code] === STATUS.SERVICE_NOT_AVAILABLE || STATUS[code] === STATUS.OUTCOME_UNKNOWN;
 
 /** The broker may have done what was asked. */
 export const mayBeDone = ({ code }: GantryError): boolean => code === 'OUTCOME_UNKNOWN';

@@ -1,10 +1,11 @@
 /** Many items in one call that concern different brokers: each gets its own, and the results are put back in order. */
 import { GantryError } from '../../src/base/errors';
 import { failed, type BulkItem } from '../bulk';
+import { isAway } from '../homes';
 import type { OperationId } from '../operation';
 import type { Front } from './front';
 import type { PeerAnswer, PeerRequest } from './peer';
-import { isAway, type AskingNow } from './rounds';
+import type { AskingNow } from './rounds';
 
 /** Places in the request, by the broker whose they are. */
 export function placesByBroker<Item>(

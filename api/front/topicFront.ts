@@ -13,14 +13,18 @@ import type { HandlerTable } from '../operation';
 import { listCursor } from '../paging';
 import { askedOf, type Front } from './front';
 import { holdersOf, type OwnTopics } from './holders';
+import { Homes } from './homes';
 import { mergedByName, type Named } from './mergedByName';
 import { answersOf, namely, type Rounds } from './rounds';
 
 export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<TopicOperations | TagOperations> {
   const { front } = rounds;
   const holders = { front, groups };
-  const homeFor = async (call: Parameters<typeof holdersOf>[1]): Promise<string> =>
-    (await holdersOf(holders, call))[0]!;
+  const homes = new Homes(rounds);
+  const changing = async (call: Parameters<typeof holdersOf>[1]) => {
+    const { topic } = call.path;
+    return { topic, brokers: await holdersOf(holders, call), what: `topic ${nameOf(topic)}` };
+  };
   return {
     async listTopics(call) {
       const brokers = await front.liveBrokers();
@@ -36,10 +40,10 @@ export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<Topi
 
     async createTopic(call) {
       const { name, brokers } = call.body;
-      const home = await homeOf(front, name);
-      if (home !== undefined) return front.forward(call, home);
+      const known = await brokersKnown(front, name);
+      if (known !== undefined) return homes.create(call, name, known);
       const chosen = await mastersNamed(front, brokers);
-      const [first] = rendezvous(name, chosen);
+      const [first] = await homes.living(call, name, rendezvous(name, chosen));
       const { path, query, headers, body } = call;
       const asked = { path, query, headers, body: { ...body, brokers: chosen } };
       const answer = await front.peer(first!, call).call('createTopic', asked, call.signal);
@@ -50,9 +54,9 @@ export function topicFront(rounds: Rounds, groups: OwnTopics): HandlerTable<Topi
       return rounds.inTurn(call, await holdersOf(holders, call));
     },
 
-    updateTopic: async (call) => front.forward(call, await homeFor(call)),
-    putTag: async (call) => front.forward(call, await homeFor(call)),
-    deleteTag: async (call) => front.forward(call, await homeFor(call)),
+    updateTopic: async (call) => homes.change(call, await changing(call)),
+    putTag: async (call) => homes.change(call, await changing(call)),
+    deleteTag: async (call) => homes.change(call, await changing(call)),
 
     async deleteTopic(call) {
       return rounds.inTurn(call, await holdersOf(holders, call));
@@ -109,10 +113,10 @@ function seenTogether(lists: readonly TagLists[]): Seen[] {
   return [...tags.values()].sort((a, b) => b.count - a.count || (a.tag < b.tag ? -1 : 1));
 }
 
-/** The broker that decides about a topic; undefined when there is no such topic. */
-async function homeOf(front: Front, topic: string): Promise<string | undefined> {
+/** The brokers of a topic, its home first; undefined when there is no such topic. */
+async function brokersKnown(front: Front, topic: string): Promise<readonly string[] | undefined> {
   try {
-    return brokersIn((await front.fleet.routeNow(topic)).partitions)[0];
+    return brokersIn((await front.fleet.routeNow(topic)).partitions);
   } catch (error) {
     if (error instanceof GantryError && error.code === 'TOPIC_NOT_FOUND') return undefined;
     throw error;

@@ -5,10 +5,11 @@
  * poll gives the same. A broker that is away, or does not know the consumer, is left out and named.
  */
 import { GantryError } from '../../src/base/errors';
+import { isAway } from '../homes';
 import type { Answer, Call } from '../operation';
 import { fits, packCursors, unpackCursors } from './compositeCursor';
 import { generationIn, joinGenerations } from './generations';
-import { isAway, namely, outcomeOf, type Rounds } from './rounds';
+import { namely, outcomeOf, type Rounds } from './rounds';
 import { Waiting } from './waiting';
 
 /** What one broker answers (PollResult of the contract). */

@@ -7,8 +7,9 @@ import { GantryError } from '../../src/base/errors';
 import { rendezvous } from '../../src/cluster/rendezvous';
 import type { Answer, BodyOf, Call } from '../operation';
 import { RECEIVE_DEFAULTS } from '../handlers/leases';
+import { isAway } from '../homes';
 import { ifUnread } from '../unread';
-import { isAway, namely, outcomeOf, type Rounds } from './rounds';
+import { namely, outcomeOf, type Rounds } from './rounds';
 import { Waiting } from './waiting';
 
 interface Leased {

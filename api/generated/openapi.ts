@@ -39,7 +39,7 @@ export interface paths {
         put?: never;
         /**
          * Create a topic
-         * @description Creates a topic on all brokers that have a master, or on those named, and answers when it is in their routes: messages can be sent at once. Repeating it is harmless: if the topic exists and is configured alike, the answer is 200; if it is configured otherwise, 409 TOPIC_EXISTS. If some brokers failed, the answer is 207 and the topic exists on the others.
+         * @description Creates a topic on all brokers that have a master, or on those named, and answers when it is in their routes: messages can be sent at once. Repeating it is harmless: if the topic exists and is configured alike, the answer is 200, also while its home is away; if it is configured otherwise, 409 TOPIC_EXISTS. If some brokers failed, the answer is 207 and the topic exists on the others.
          */
         post: operations["createTopic"];
         delete?: never;
@@ -1911,6 +1911,8 @@ export interface components {
             topic: components["schemas"]["Topic"];
             /** @description One entry per broker. */
             results: components["schemas"]["BrokerResult"][];
+            /** @description With 200, brokers of the topic that could not be reminded of it; they have it, or learn it when they return. */
+            unavailable?: string[];
         };
         /** @description How the deletion went on each broker. */
         DeleteTopicResult: {

@@ -1,13 +1,11 @@
 /** The members of groups on the wire: joining, leaving, and the long poll. */
-import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
-import type { Joined, JoinOptions } from '../../src/broker/groups';
 import type { PollAnswer } from '../../src/broker/poller';
-import { homeOf } from '../../src/broker/topic';
 import { MessageWriter } from '../messageJson';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { movedOf, placeOf } from '../places';
+import { askingHome } from './groupHome';
 import { checkNewName, groupId, tellGroup, type GroupDeps } from './groups';
 
 export type ConsumerOperations = 'joinGroup' | 'leaveGroup' | 'listConsumers' | 'pollMessages' | 'seekConsumer';
@@ -21,15 +19,18 @@ export function consumerHandlers(deps: GroupDeps): HandlerTable<ConsumerOperatio
     async joinGroup({ path, body }) {
       const name = nameOf(path.group);
       if (groupId(broker, name) === undefined) checkNewName(path.group);
-      const joined = await joinKnowing(deps, name, path.consumerId, {
+      const options = {
         topic: body.topic,
         filter: body.filter,
         consumeFrom: body.consumeFrom ?? 'EARLIEST',
         ...(body.consumeTimestamp === undefined ? {} : { consumeTimestamp: body.consumeTimestamp }),
         leaseMs: body.leaseMs ?? DEFAULT_LEASE_MS,
-      });
+      };
+      const { done: joined, away } = await askingHome(deps, { group: name, topic: body.topic }, (homeIsAway) =>
+        broker.rooms.groups.join(name, path.consumerId, { ...options, homeIsAway }),
+      );
       // What the join created, or subscribed, its topics' other brokers know before anybody joins there.
-      if (joined.changed) await tellGroup(deps, joined.group);
+      if (joined.changed) await tellGroup(deps, joined.group, away);
       return {
         status: 200,
         body: {
@@ -80,33 +81,6 @@ export function consumerHandlers(deps: GroupDeps): HandlerTable<ConsumerOperatio
       return { status: 200, json: () => pollJson(broker, answer) };
     },
   };
-}
-
-/**
- * At another broker than the group's home what is known of the group may be old, or nothing: the home is asked, and then
- * it is tried once more. Throws SERVICE_NOT_AVAILABLE when it cannot be asked.
- */
-async function joinKnowing(deps: GroupDeps, group: string, consumer: string, options: JoinOptions): Promise<Joined> {
-  const { groups } = deps.broker.rooms;
-  try {
-    return await groups.join(group, consumer, options);
-  } catch (error) {
-    if (!(error instanceof GantryError) || !MAYBE_OLD.has(error.code)) throw error;
-    const home = homeOfGroup(deps.broker, group, options.topic);
-    if (home === undefined) throw error;
-    await deps.spread.learnGroup(group, home);
-    return groups.join(group, consumer, options);
-  }
-}
-
-const MAYBE_OLD: ReadonlySet<string> = new Set(['NOT_HOME', 'SUBSCRIPTION_CONFLICT']);
-
-/** The broker that decides about a group; undefined when that is this one. */
-function homeOfGroup({ name, state }: Broker, group: string, topicName: string): string | undefined {
-  const first = state.groupsByName.get(group)?.record.topicName ?? topicName;
-  const topic = state.topicsByName.get(first)?.record;
-  const home = topic && homeOf(topic);
-  return home === name ? undefined : home;
 }
 
 function pollJson(broker: Broker, answer: PollAnswer): string {

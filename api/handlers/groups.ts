@@ -11,6 +11,7 @@ import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
 import { afterOf, listCursor } from '../paging';
 import { goneAnswer, notTold } from '../told';
+import { askingHome } from './groupHome';
 import { checkName } from './topics';
 
 export type GroupOperations = 'listGroups' | 'putGroup' | 'getGroup' | 'updateGroup' | 'deleteGroup';
@@ -38,8 +39,12 @@ export function groupHandlers(deps: GroupDeps): HandlerTable<GroupOperations> {
       checkName(path.group, '/group');
       checkNewName(path.group);
       const condition = preconditionOf(headers, groupId(broker, path.group));
-      const { group, created } = await broker.rooms.groups.put(newGroup(path.group, body), condition);
-      const view = { ...groupView(group), ...notTold(await tellGroup(deps, group)) };
+      const wanted = newGroup(path.group, body);
+      const { done, away } = await askingHome(deps, { group: path.group, topic: body.topic }, (homeIsAway) =>
+        broker.rooms.groups.put(wanted, condition, homeIsAway),
+      );
+      const { group, created } = done;
+      const view = { ...groupView(group), ...notTold(await tellGroup(deps, group, away)) };
       return { status: created ? 201 : 200, body: view, headers: { ETag: groupTag(group) } };
     },
 
@@ -66,10 +71,12 @@ export function groupHandlers(deps: GroupDeps): HandlerTable<GroupOperations> {
   };
 }
 
-/** Tells the other brokers of the group's topics what is known of it now. */
-export function tellGroup({ broker, spread }: GroupDeps, group: Group): Promise<Told[]> {
+/** Tells the other brokers of the group's topics what is known of it now, but for one that was just found to be away. */
+export async function tellGroup({ broker, spread }: GroupDeps, group: Group, away?: Told): Promise<Told[]> {
   const { definitions } = broker.rooms;
-  return spread.tell(definitions.brokersOf(group), definitions.group(group.name));
+  const others = definitions.brokersOf(group).filter((name) => name !== away?.broker);
+  const told = await spread.tell(others, definitions.group(group.name));
+  return away ? [away, ...told] : told;
 }
 
 /** RocketMQ's length. `~` and two hexadecimal digits stand for a byte that no name has: of a name from elsewhere. */
@@ -126,6 +133,7 @@ function listed(broker: Broker, group: Group) {
 function groupView({
   no: _,
   name,
+  mergedIds: _merged,
   topic: _topic,
   topicName,
   subscriptions,

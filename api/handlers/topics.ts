@@ -4,10 +4,10 @@ import type { Broker } from '../../src/broker/broker';
 import { permissionHere } from '../../src/broker/brokerPermission';
 import { brokersIn } from '../../src/broker/partitions';
 import { queuesInUse } from '../../src/broker/topicChanges';
-import type { Topic, TopicPatch } from '../../src/broker/topic';
+import { homeOf, type Topic, type TopicPatch } from '../../src/broker/topic';
 import type { Fleet } from '../../src/cluster/fleet';
 import type { Routes } from '../../src/cluster/routes';
-import type { Spread, Told } from '../../src/cluster/spread';
+import { REMIND_MS, type Spread, type Told } from '../../src/cluster/spread';
 import { etagOf, preconditionOf } from '../etag';
 import { nameOf } from '../names';
 import type { HandlerTable } from '../operation';
@@ -45,7 +45,10 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
     async createTopic(call) {
       const { body } = call;
       checkName(body.name, '/name');
-      const brokers = await checkBrokers(deps, body.brokers);
+      const existing = broker.state.topicsByName.get(body.name)?.record;
+      // What is so already any of its brokers can say; the home may be away, or one of those that are named.
+      const isElsewhere = existing !== undefined && homeOf(existing) !== broker.name;
+      const brokers = isElsewhere ? [] : await checkBrokers(deps, body.brokers);
       if (brokers.length > 0 && !brokers.includes(broker.name)) throw notAmongThem(broker, brokers);
       const writeQueues = body.writeQueues ?? Math.min(defaultQueues, body.readQueues ?? defaultQueues);
       const wanted = {
@@ -60,10 +63,17 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
       };
       const condition = preconditionOf(call.headers, idOf(broker, body.name));
       const { topic, changed } = await broker.rooms.topics.create(wanted, condition);
+      const headers = { ETag: topicTag(topic) };
+      if (!changed) {
+        const told = isElsewhere ? [] : await tellTopic(deps, topic, REMIND_MS);
+        const reminded = told.filter(({ error }) => !error);
+        const results = resultsOf(call.requestId, broker.name, reminded);
+        return { status: 200, body: { topic: topicView(topic), results, ...notTold(told) }, headers };
+      }
       const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
       const results = resultsOf(call.requestId, broker.name, told);
-      const status = told.some(({ error }) => error) ? 207 : changed ? 201 : 200;
-      return { status, body: { topic: topicView(topic), results }, headers: { ETag: topicTag(topic) } };
+      const status = told.some(({ error }) => error) ? 207 : 201;
+      return { status, body: { topic: topicView(topic), results }, headers };
     },
 
     getTopic({ path }) {
@@ -120,10 +130,10 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
 }
 
 /** Tells the topic's other brokers what is known of it now; who gets it for the first time gets the groups that read it, too. */
-export function tellTopic(deps: Pick<TopicDeps, 'broker' | 'spread'>, topic: Topic): Promise<Told[]> {
+export function tellTopic(deps: Pick<TopicDeps, 'broker' | 'spread'>, topic: Topic, waitMs?: number): Promise<Told[]> {
   const { definitions } = deps.broker.rooms;
   const others = definitions.others(brokersIn(topic.partitions));
-  return deps.spread.tell(others, [...definitions.topic(topic.name), ...definitions.groupsOf(topic.no)]);
+  return deps.spread.tell(others, [...definitions.topic(topic.name), ...definitions.groupsOf(topic.no)], waitMs);
 }
 
 /** The home judges its own queues when it decides. Throws IN_USE by what other brokers have, SERVICE_NOT_AVAILABLE. */

@@ -1,8 +1,9 @@
 /**
  * What another broker has decided about a topic, a group or a producer group is taken over: judged when it is applied.
  * One broker decides, so of one creation the higher version is the newer state, in whatever order they come. A creation
- * that was deleted never comes back. Of two creations under one name the older one gives way while nothing hangs on it;
- * otherwise it stays, and an operator is told.
+ * that was deleted never comes back. Of two creations of a topic under one name the older one gives way while nothing hangs
+ * on it; otherwise it stays, and an operator is told. Two creations of a group become one, which keeps all positions, when
+ * they read the same topic in the same way: a home that was away and a broker that stood in for it both may have made it.
  */
 import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
@@ -26,7 +27,7 @@ import type { Partition, Topic } from './topic';
 import { addQueues, removeTopic, topicLimitRefusal } from './topicChanges';
 
 /** What a definition would do here. */
-export type Verdict = 'NOTHING' | 'MAKE' | 'REPLACE' | 'CHANGE' | 'DROP' | 'BURY';
+export type Verdict = 'NOTHING' | 'MAKE' | 'REPLACE' | 'MERGE' | 'CHANGE' | 'DROP' | 'BURY';
 
 export interface InstallOutcome {
   readonly verdict: Verdict;
@@ -102,6 +103,7 @@ function onGroup(state: BrokerState, definition: GroupRecord): Verdict | GantryE
     // The same state, but meanwhile a topic that it reads has come to this broker.
     return topicsHere(wanted).length > topicsHere(known.record).length ? 'CHANGE' : 'NOTHING';
   }
+  if (canMerge(known.record, definition.record)) return isNewer(definition, known.record) ? 'MERGE' : 'NOTHING';
   if (isNewer(definition, known.record) && isUnused(known)) return 'REPLACE';
   return new GantryError(
     'SUBSCRIPTION_CONFLICT',
@@ -125,6 +127,10 @@ const noRoomForProducers = (): GantryError =>
 /** A full order of creations under one name: every broker comes to the same. */
 const isNewer = (a: { id: string; version: number }, b: { id: string; version: number }): boolean =>
   a.version !== b.version ? a.version > b.version : a.id > b.id;
+
+/** Positions of the one mean the same for the other. */
+const canMerge = (one: Group, other: SharedGroup): boolean =>
+  one.topicName === other.topicName && one.mode === other.mode && one.ordered === other.ordered;
 
 /** No message was ever stored in it, or waits to be. */
 function isEmpty({ halves }: BrokerState, { record, queues, scheduled }: TopicState): boolean {
@@ -229,14 +235,24 @@ function installGroup(
     return state.bury(kind, tombstone);
   }
   if (known && verdict === 'REPLACE') removeGroup(state, known, applied);
-  const kept = verdict === 'CHANGE' ? known : undefined;
-  const record = localRecord(state, definition.record, kept?.record.no ?? applied.index);
+  const kept = verdict === 'CHANGE' || verdict === 'MERGE' ? known : undefined;
+  const shared = kept ? withMerged(definition.record, kept.record) : definition.record;
+  const record = localRecord(state, shared, kept?.record.no ?? applied.index);
   const before = kept ? topicsHere(kept.record) : [];
   const group = kept ?? state.newGroupState(record);
   group.record = record;
   state.putGroup(group, !kept);
   const start = startOf(applied.command);
   for (const topic of topicsHere(record)) if (!before.includes(topic)) startSubscription(state, group, topic, start);
+}
+
+/** Creations that a group is kept for, so that its deletion is theirs, too. */
+const MERGED_IDS = 16;
+
+function withMerged(shared: SharedGroup, kept: Group): SharedGroup {
+  const all = new Set([...(kept.mergedIds ?? []), ...(shared.mergedIds ?? []), kept.id]);
+  all.delete(shared.id);
+  return all.size === 0 ? shared : { ...shared, mergedIds: [...all].slice(-MERGED_IDS) };
 }
 
 /** What is not known in advance is a queue that has come since, and holds what came since. */

@@ -70,6 +70,7 @@ const isGroup = shape({
   retryDelaysMs: listOf(isNumber),
   description: optional(isText),
   startedAt: isNumber,
+  mergedIds: optional(listOf(isName)),
 });
 
 const isProducerGroup = shape({

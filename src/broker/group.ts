@@ -44,6 +44,8 @@ export interface Group {
   readonly description?: string;
   readonly createdAt: number;
   readonly updatedAt: number;
+  /** Ids of creations under this name that were made where nobody could hear of this one, and became one with it. */
+  readonly mergedIds?: readonly string[];
   /** A queue made after this moment is read from its beginning. */
   readonly startedAt: number;
 }

@@ -71,6 +71,9 @@ export function startSubscription(state: BrokerState, group: GroupState, topic: 
   for (const queue of state.topics.get(topic)!.queues) state.putOffset(group, topic, queue.queueId, start(queue));
 }
 
+/** What a request says of a group. */
+type WantedGroup = CommandOf<'putGroup'>['group'];
+
 function changeGroup(
   state: BrokerState,
   group: GroupState,
@@ -78,27 +81,37 @@ function changeGroup(
 ): Outcome<'putGroup'> {
   const { command, time } = applied;
   const before = group.record;
-  const wanted = { ...command.group, subscriptions: withThoseOf(before, command.group.subscriptions) };
-  const refused = changeRefusal(before, wanted);
+  const after = changed(before, command.group);
+  const refused = changeRefusal(before, after);
   if (refused) return { refused };
-  // The moment it began, and where, were decided when it was created; id likewise.
-  const { consumeFrom, consumeTimestamp, id, no, createdAt, startedAt, version, updatedAt } = before;
-  const { consumeTimestamp: _, ...changeable } = wanted;
-  const after: Group = {
-    ...changeable,
-    consumeFrom,
-    ...(consumeTimestamp === undefined ? {} : { consumeTimestamp }),
-    ...{ id, no, createdAt, startedAt, version, updatedAt },
-  };
-  if (JSON.stringify(sorted(after)) === JSON.stringify(sorted(before)))
-    return { ok: { group: before, created: false } };
-  group.record = { ...after, version: version + 1, updatedAt: time };
+  if (isSame(after, before)) return { ok: { group: before, created: false } };
+  group.record = { ...after, version: before.version + 1, updatedAt: time };
   state.putGroup(group, false);
-  const start = startOf(command, consumeFrom);
+  const start = startOf(command, before.consumeFrom);
   for (const { topic } of after.subscriptions)
     if (!subscriptionTo(before, topic)) startSubscription(state, group, topic, start);
   return { ok: { group: group.record, created: false } };
 }
+
+/** The group with what may change of it. The moment it began, and where, were decided when it was created; id likewise. */
+function changed(before: Group, wanted: WantedGroup): Group {
+  const { consumeFrom, consumeTimestamp, id, no, createdAt, startedAt, version, updatedAt, mergedIds } = before;
+  const { consumeTimestamp: _, mergedIds: _merged, ...changeable } = wanted;
+  return {
+    ...changeable,
+    subscriptions: withThoseOf(before, wanted.subscriptions),
+    consumeFrom,
+    ...(consumeTimestamp === undefined ? {} : { consumeTimestamp }),
+    ...(mergedIds === undefined ? {} : { mergedIds }),
+    ...{ id, no, createdAt, startedAt, version, updatedAt },
+  };
+}
+
+const isSame = (one: Group, other: Group): boolean => JSON.stringify(sorted(one)) === JSON.stringify(sorted(other));
+
+/** Whether the group is what the request says already. */
+export const changesNothing = (before: Group, wanted: WantedGroup): boolean =>
+  changeRefusal(before, wanted) === undefined && isSame(changed(before, wanted), before);
 
 /** A change names what it knew of; topics that were added meanwhile stay. Topics go when they are deleted, and never else. */
 const withThoseOf = (before: Group, wanted: readonly Subscription[]): readonly Subscription[] => [
@@ -106,7 +119,7 @@ const withThoseOf = (before: Group, wanted: readonly Subscription[]): readonly S
   ...before.subscriptions.filter(({ topic }) => !wanted.some((one) => one.topic === topic)),
 ];
 
-function changeRefusal(before: Group, wanted: CommandOf<'putGroup'>['group']): GantryError | undefined {
+function changeRefusal(before: Group, wanted: WantedGroup): GantryError | undefined {
   const conflict = (what: string) =>
     new GantryError('SUBSCRIPTION_CONFLICT', `group ${before.name} ${what}: use another group, or delete this one`, {
       members: { topic: before.topicName, filter: before.filter },
@@ -134,8 +147,9 @@ export function deleteGroup(state: BrokerState, applied: Applied<CommandOf<'dele
 
 /** The group, its positions, and its topics of retries and dead letters; a tombstone stays. */
 export function removeGroup(state: BrokerState, group: GroupState, applied: Applied): void {
-  const { name, id, version } = group.record;
+  const { name, id, version, mergedIds } = group.record;
   state.dropGroup(group, applied.index);
-  state.bury('GROUP', { name, id, version: version + 1, deletedAt: applied.time });
+  const formerIds = mergedIds === undefined ? {} : { formerIds: mergedIds };
+  state.bury('GROUP', { name, id, version: version + 1, deletedAt: applied.time, ...formerIds });
   for (const topic of [retryTopicOf(name), deadLetterTopicOf(name)]) dropTopicNamed(state, topic, applied);
 }

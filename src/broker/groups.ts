@@ -14,7 +14,7 @@ import {
   type GroupMode,
   type Subscription,
 } from './group';
-import type { GroupChange } from './groupChanges';
+import { changesNothing, type GroupChange } from './groupChanges';
 import type { LeaseDesks } from './leaseDesks';
 import type { Lookup } from './lookup';
 import { committedOf } from './poller';
@@ -43,6 +43,8 @@ export interface JoinOptions {
   readonly consumeFrom: ConsumeFrom;
   readonly consumeTimestamp?: number;
   readonly leaseMs: number;
+  /** The home was asked for in vain: a group that does not exist is created here. */
+  readonly homeIsAway?: boolean;
 }
 
 export interface Joined {
@@ -84,31 +86,40 @@ export class Groups {
     return { groups: names.slice(0, limit).map((name) => this.get(name).record), more: names.length > limit };
   }
 
-  /** Creates the group or replaces what may change of it; further topics that it reads stay. */
-  async put(wanted: NewGroup, condition: Precondition = {}): Promise<GroupChange> {
+  /**
+   * Creates the group or replaces what may change of it; further topics that it reads stay. Throws NOT_HOME at another
+   * broker than the home for what would change something; with `homeIsAway` a group that does not exist is created.
+   */
+  async put(wanted: NewGroup, condition: Precondition = {}, homeIsAway = false): Promise<GroupChange> {
     const topic = topicNamed(this.#core.state, wanted.topic);
     const before = this.#core.state.groupsByName.get(wanted.name)?.record;
     checkFilter(wanted.filter, before?.filter);
     checkSettings(wanted, before);
     const first = { topic: topic.record.no, topicName: wanted.topic, filter: wanted.filter };
-    return this.#submit(wanted, [first, ...(before?.subscriptions.slice(1) ?? [])], condition);
+    return this.#submit(wanted, [first, ...(before?.subscriptions.slice(1) ?? [])], condition, homeIsAway);
   }
 
   async #submit(
     wanted: Omit<NewGroup, 'topic' | 'filter'>,
     subscriptions: readonly Subscription[],
     condition: Precondition,
+    homeIsAway = false,
   ): Promise<GroupChange> {
+    const { state, chance } = this.#core;
     const { topic, topicName, filter } = subscriptions[0]!;
-    checkHome(this.#core, topicNamed(this.#core.state, topicName).record);
-    const known = this.#core.state.groupsByName.get(wanted.name)?.record.subscriptions ?? [];
-    const added = subscriptions.filter((one) => !known.some((other) => other.topic === one.topic));
+    const known = state.groupsByName.get(wanted.name)?.record;
+    const group = { ...wanted, id: chance.bytes(8).toString('hex'), topic, topicName, filter, subscriptions };
+    if (known && isSettled(known, group, condition)) return { group: known, created: false };
+    const standsIn = homeIsAway && !known;
+    if (!standsIn) checkHome(this.#core, topicNamed(state, topicName).record);
+    const added = subscriptions.filter((one) => !known?.subscriptions.some((other) => other.topic === one.topic));
     const start = await this.#startOf(wanted, added);
-    const id = this.#core.chance.bytes(8).toString('hex');
     return this.#core.submit({
       kind: 'putGroup',
-      group: { ...wanted, id, topic, topicName, filter, subscriptions },
+      group,
       ...(start ? { start } : {}),
+      // A broker that stands in for the home creates, and changes nothing.
+      ...(standsIn ? { ifAbsent: true } : {}),
       ...condition,
     });
   }
@@ -199,7 +210,7 @@ export class Groups {
       ...(options.consumeTimestamp === undefined ? {} : { consumeTimestamp: options.consumeTimestamp }),
     };
     try {
-      await this.put(wanted, { ifAbsent: true });
+      await this.put(wanted, { ifAbsent: true }, options.homeIsAway);
     } catch (error) {
       if (!(error instanceof GantryError && error.code === 'PRECONDITION_FAILED')) throw error;
     }
@@ -279,6 +290,10 @@ function checkSettings({ name, mode, ordered }: NewGroup, before: Group | undefi
     { errors: [{ pointer: '/ordered', detail: 'must be false with mode BROADCASTING' }] },
   );
 }
+
+/** It is what is wanted already, and as the caller saw it: any of its brokers can say so. */
+const isSettled = (known: Group, wanted: Parameters<typeof changesNothing>[1], condition: Precondition): boolean =>
+  preconditionRefusal(condition, known.version, '') === undefined && changesNothing(known, wanted);
 
 /** Otherwise messages would pass consumers that never saw them. Throws FILTER_INVALID, too. */
 export function checkSubscription(

@@ -19,7 +19,7 @@ import {
   type TopicPatch,
   type TopicType,
 } from './topic';
-import type { TopicChange, TagChange } from './topicChanges';
+import { preconditionRefusal, type TopicChange, type TagChange } from './topicChanges';
 
 export interface NewTopic {
   readonly name: string;
@@ -123,7 +123,11 @@ export class Topics {
     description: string | undefined,
     condition: Precondition = {},
   ): Promise<TagChange> {
-    const { record } = topicNamed(this.#core.state, name);
+    const { record, declared } = topicNamed(this.#core.state, name);
+    const known = declared.get(tag);
+    // Any of its brokers can say that it is so already.
+    if (known && known.description === description && !preconditionRefusal(condition, known.version, ''))
+      return { tag: known, created: false };
     checkHome(this.#core, record);
     return this.#core.submit({
       kind: 'putTag',

@@ -19,6 +19,10 @@ export interface Told {
 
 /** Milliseconds that a broker gets beyond a plain answer: it writes, and tells its NameServers. One that hangs is named, and learns it later. */
 const TELL_MS = 3000;
+/** The same for what was told before, so that nobody waits for it again. */
+export const REMIND_MS = 0;
+/** The same for what a home knows of a group: a client waits for it, and another broker may stand in. */
+const LEARN_MS = 1000;
 
 export interface SpreadParts {
   readonly clock: Clock;
@@ -38,14 +42,14 @@ export class Spread {
   }
 
   /** Tells all of them at once; one entry for each, in their order. Never rejects because of a broker. */
-  tell(brokers: readonly string[], definitions: readonly Definition[]): Promise<Told[]> {
-    return Promise.all(brokers.map((broker) => this.#tell(broker, definitions)));
+  tell(brokers: readonly string[], definitions: readonly Definition[], waitMs = TELL_MS): Promise<Told[]> {
+    return Promise.all(brokers.map((broker) => this.#tell(broker, definitions, waitMs)));
   }
 
   /** Learns what a broker knows of a group. Rejects with a GantryError when it cannot be asked. */
   async learnGroup(group: string, broker: string): Promise<void> {
     const { peers, definitions } = this.#parts;
-    const answer = await this.#within(broker, (signal) => peers.list(broker, { group }, signal));
+    const answer = await this.#within(broker, (signal) => peers.list(broker, { group }, signal), LEARN_MS);
     for (const definition of answer.definitions) await definitions().install(definition);
   }
 
@@ -73,9 +77,10 @@ export class Spread {
     this.#stopped.abort(new GantryError('SERVICE_NOT_AVAILABLE', 'this broker is stopping', { retryAfterMs: 1000 }));
   }
 
-  async #tell(broker: string, definitions: readonly Definition[]): Promise<Told> {
+  async #tell(broker: string, definitions: readonly Definition[], waitMs: number): Promise<Told> {
     try {
-      const refusals = await this.#within(broker, (signal) => this.#parts.peers.install(broker, definitions, signal));
+      const install = (signal: AbortSignal) => this.#parts.peers.install(broker, definitions, signal);
+      const refusals = await this.#within(broker, install, waitMs);
       const error = refusals.find((refusal) => refusal !== undefined);
       return { broker, ...(error ? { error } : {}) };
     } catch (error) {
@@ -84,8 +89,8 @@ export class Spread {
     }
   }
 
-  #within<T>(broker: string, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const waits = { waitMs: TELL_MS, signal: this.#stopped.signal, overdue: () => silent(broker) };
+  #within<T>(broker: string, call: (signal: AbortSignal) => Promise<T>, waitMs = TELL_MS): Promise<T> {
+    const waits = { waitMs, signal: this.#stopped.signal, overdue: () => silent(broker) };
     return this.#patience.glance(broker, waits, call);
   }
 }

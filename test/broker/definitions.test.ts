@@ -16,6 +16,7 @@ import { Tail } from '../../src/broker/tail';
 import type { Topic } from '../../src/broker/topic';
 import {
   at,
+  bodies,
   codeOf,
   coded,
   HOUR,
@@ -127,7 +128,7 @@ describe('a topic that another broker has made', () => {
     await expect(t.join()).rejects.toMatchObject(elsewhere);
     await install(t, await groupOf());
     await expect(
-      groups.update('billing', () => ({ ...groups.get('billing').record, topic: 'orders' })),
+      groups.update('billing', () => ({ ...groups.get('billing').record, topic: 'orders', maxAttempts: 3 })),
     ).rejects.toMatchObject(elsewhere);
     // What is deleted is deleted, wherever it was said.
     await groups.delete('billing', false);
@@ -375,14 +376,51 @@ describe('a group that another broker has made', () => {
       ...definition,
       ...{ id, version, record: { ...definition.record, id, version } },
     });
-    expect(await codeOf(install(t, as('0', 1)))).toBe('SUBSCRIPTION_CONFLICT');
-    expect(await install(t, as('0', 2))).toBe('REPLACE');
-    await t.receive();
-    await t.join('search');
+    const read = (id: string, version: number) => {
+      const other = as(id, version);
+      return { ...other, record: { ...other.record, ordered: true } };
+    };
+    expect(await codeOf(install(t, read('0', 1)))).toBe('SUBSCRIPTION_CONFLICT');
+    expect(await install(t, read('0', 2))).toBe('REPLACE');
     expect(await install(t, as('zz', 3))).toBe('REPLACE');
     await t.send('orders', 'x');
     await t.receive();
-    expect(await codeOf(install(t, as('zzz', 4)))).toBe('SUBSCRIPTION_CONFLICT');
+    expect(await codeOf(install(t, read('zzz', 4)))).toBe('SUBSCRIPTION_CONFLICT');
+  });
+
+  describe('of another creation that reads the same', () => {
+    async function twoCreations() {
+      const t = await setup();
+      await t.topic();
+      const { id } = await t.group();
+      await t.send('orders', 'x', 'y');
+      const first = await t.receive('billing', { max: 1 });
+      await t.rooms.leases.acknowledge('billing', [first.messages[0]!.receiptHandle]);
+      const definition = await groupOf();
+      const as = (other: string) => ({ ...definition, id: other, record: { ...definition.record, id: other } });
+      return { t, id, as };
+    }
+
+    test('becomes one with it and keeps its positions; the later id counts, whichever came first', async () => {
+      const { t, id, as } = await twoCreations();
+      const before = t.committed();
+      expect(await install(t, as('0'))).toBe('NOTHING');
+      expect(t.rooms.groups.get('billing').record.id).toBe(id);
+      expect(await install(t, as('zz'))).toBe('MERGE');
+      expect(await install(t, as('zz'))).toBe('NOTHING');
+      await t.crash();
+      expect(t.rooms.groups.get('billing').record).toMatchObject({ id: 'zz', mergedIds: [id] });
+      expect(t.committed()).toEqual(before);
+      expect(bodies((await t.receive()).messages)).toEqual(['y']);
+    });
+
+    test('goes with it, and does not come back', async () => {
+      const { t, id, as } = await twoCreations();
+      await install(t, as('zz'));
+      await t.rooms.groups.delete('billing', true);
+      expect(await install(t, as(id))).toBe('NOTHING');
+      expect(t.state.groupsByName.size).toBe(0);
+    });
   });
 });
 

@@ -306,12 +306,14 @@ describe('tags', () => {
   test('honour their preconditions', async () => {
     const t = await setup();
     await create(t);
-    const put = (condition: object) =>
-      codeOf(t.rooms.topics.putTag('orders', 'a', undefined, condition).then(({ tag }) => tag.version));
+    const put = (condition: object, description?: string) =>
+      codeOf(t.rooms.topics.putTag('orders', 'a', description, condition).then(({ tag }) => tag.version));
     expect(await put({ ifMatch: '*' })).toBe('PRECONDITION_FAILED');
     expect(await put({ ifAbsent: true })).toEqual({ resolved: 1 });
     expect(await put({ ifAbsent: true })).toBe('PRECONDITION_FAILED');
-    expect(await put({ ifMatch: 1 })).toEqual({ resolved: 2 });
+    // The same again is no change.
+    expect(await put({ ifMatch: 1 })).toEqual({ resolved: 1 });
+    expect(await put({ ifMatch: 1 }, 'another')).toEqual({ resolved: 2 });
     expect(await codeOf(t.rooms.topics.deleteTag('orders', 'a', { ifMatch: 1 }))).toBe('PRECONDITION_FAILED');
     await t.rooms.topics.deleteTag('orders', 'a', { ifMatch: 2 });
   });

@@ -189,10 +189,13 @@ describe('a group over two brokers', () => {
     deaf.mockRestore();
     await cluster.stopBroker('a');
     const other = await at('b', 'joinGroup', {
-      path: { group: 'search', consumerId: 'c1' },
-      body: { topic: 'orders' },
+      path: { group: 'billing', consumerId: 'c3' },
+      body: { topic: 'orders', filter: { type: 'TAG', expression: 'open' } },
     });
-    expect(other.problem.code).toBe('SERVICE_NOT_AVAILABLE');
+    expect(other.problem).toMatchObject({
+      code: 'SERVICE_NOT_AVAILABLE',
+      detail: expect.stringContaining('group billing is changed at its home, broker a, which is away'),
+    });
   });
 
   test('that was made while a broker was away is known to it when it is back', async () => {
