@@ -8,14 +8,16 @@ import type { Clock } from '../src/base/clock';
 import type { Service } from '../src/base/life';
 import type { Log } from '../src/base/log';
 import { createRegistry, requestTimes, type Registry } from '../src/base/metrics';
-import { Broker } from '../src/broker/broker';
+import { Broker, wasRemoved } from '../src/broker/broker';
 import { folderIdOf } from '../src/broker/folderId';
 import { meterBroker } from '../src/broker/meter';
+import type { Tombstone } from '../src/broker/tombstone';
 import type { NameserverPeer } from '../src/cluster/nameserverPeer';
 import { meterCluster } from '../src/cluster/meter';
 import { folderSeen } from '../src/cluster/folderSeen';
 import { Reconciler } from '../src/cluster/reconciler';
 import { Registrar } from '../src/cluster/registration';
+import { forgetEverywhere } from '../src/cluster/forgetting';
 import { Fleet } from '../src/cluster/fleet';
 import { Routes } from '../src/cluster/routes';
 import { Spread } from '../src/cluster/spread';
@@ -48,6 +50,7 @@ import { messageHandlers } from './handlers/messages';
 import { noteHandlers } from './handlers/notes';
 import { offsetHandlers } from './handlers/offsets';
 import { readinessHandlers } from './handlers/readiness';
+import { removalHandlers } from './handlers/removal';
 import { retryHandlers } from './handlers/retries';
 import { purgeHandlers } from './handlers/purge';
 import { scheduleHandlers } from './handlers/schedule';
@@ -103,6 +106,8 @@ export class BrokerNode implements Service {
   #reconciler: Reconciler | undefined;
   #fleet: Fleet | undefined;
   #draining = false;
+  #hasRegistered = false;
+  #removal: Tombstone | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: BrokerNodeOptions) {
@@ -153,13 +158,22 @@ export class BrokerNode implements Service {
     await server.start();
     broker.address = config.advertise ?? advertisedAddress(config.host, server.address().port, this.#options);
     await broker.start();
+    broker.rooms.definitions.onRemoved = (removal) => this.#onRemoved(removal);
     // Nobody is to be sent to what was deleted or changed while this broker was away.
     await this.#reconciler!.start();
+    if (this.#removal) throw wasRemoved(this.#removal);
     await this.#kafka?.start();
+    this.#hasRegistered = true;
     await this.registrar.start();
     await this.registrar.acknowledged();
     // Who lives was asked before this broker was one of them.
     this.#fleet!.doubt();
+  }
+
+  /** This broker was removed while it was away: before it registers it does not start, afterwards it ends. */
+  #onRemoved(removal: Tombstone): void {
+    this.#removal = removal;
+    if (this.#hasRegistered) this.#options.onFatal(wasRemoved(removal));
   }
 
   #newServer(): HttpServer {
@@ -295,7 +309,7 @@ export class BrokerNode implements Service {
 
   /** The operations as this broker alone answers them. */
   #localHandlers({ broker, registrar, server, routes, fleet, spread }: Locals): Handlers {
-    const { config, chance } = this.#options;
+    const { config, chance, clock, log, nameservers } = this.#options;
     const registered = () => registrar.acknowledged();
     return {
       ...topicHandlers({ broker, defaultQueues: config.defaultQueues, registered, routes, fleet, spread }),
@@ -315,6 +329,13 @@ export class BrokerNode implements Service {
       ...readinessHandlers({ broker }),
       ...noteHandlers({ broker }),
       ...definitionHandlers({ broker, registered }),
+      ...removalHandlers({
+        broker,
+        fleet,
+        spread,
+        unregister: () => registrar.stop(),
+        forget: (name) => forgetEverywhere({ clock, log, nameservers }, name),
+      }),
       ...clusterHandlers({
         broker,
         brokerId: config.brokerId,
@@ -343,6 +364,7 @@ export class BrokerNode implements Service {
       },
       ...restoredCheck(broker),
       { name: 'draining', ok: !this.#draining, detail: this.#draining ? 'the process is stopping' : 'serves' },
+      ...(broker.state.leftBy === undefined ? [] : [REMOVED]),
     ];
   }
 
@@ -381,6 +403,13 @@ export class BrokerNode implements Service {
     await this.#folder?.close();
   }
 }
+
+/** It was removed while it ran: it holds nothing any more, and no NameServer knows it. */
+const REMOVED: HealthCheck = {
+  name: 'removed',
+  ok: false,
+  detail: 'removed from the cluster for good: stop this process',
+};
 
 /** The label for offset ids wants an IPv4 address; a host name is replaced by this host's own. */
 function messageIdTag(address: string, hostAddress: string): string {

@@ -10,6 +10,7 @@ export const isAway = ({ code }: GantryError): boolean =>
 export const homeAway = (what: string, home: string): GantryError =>
   new GantryError(
     'SERVICE_NOT_AVAILABLE',
-    `${what} is changed at its home, broker ${home}, which is away: nothing was done. Repeat this when broker ${home} is back`,
+    `${what} is changed at its home, broker ${home}, which is away: nothing was done. Repeat this when it is back; ` +
+      `if it never comes back, another broker becomes the home with DELETE /v1/brokers/${home}?force=true`,
     { retryAfterMs: 1000 },
   );

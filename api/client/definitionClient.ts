@@ -43,6 +43,11 @@ export class DefinitionClient implements DefinitionPeers {
     return answer.orThrow().json<{ holdings: readonly Holding[] }>().holdings;
   }
 
+  async leave(broker: string, topic: string, force: boolean, signal: AbortSignal): Promise<void> {
+    const answer = await this.#call(broker, 'leaveTopic', { path: { topic }, query: {}, body: { force } }, signal);
+    answer.orThrow();
+  }
+
   async #call<Op extends OperationId>(
     broker: string,
     operation: Op,

@@ -1,6 +1,7 @@
 /** The whole cluster, as an operator asks any front about it. */
 import { GantryError } from '../../src/base/errors';
 import type { Call, HandlerTable } from '../operation';
+import { STATUS } from '../problem';
 import type { Front } from './front';
 import { namely, type Rounds } from './rounds';
 
@@ -9,7 +10,9 @@ interface BrokerInfo {
   readonly cluster: string;
 }
 
-export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listBrokers' | 'setBrokerPermission'> {
+export function clusterFront(
+  rounds: Rounds,
+): HandlerTable<'getCluster' | 'listBrokers' | 'setBrokerPermission' | 'removeBroker'> {
   const { front } = rounds;
   const brokers = async (call: Call<'getCluster' | 'listBrokers'>) => {
     const heard = await lastHeartbeats(front);
@@ -25,6 +28,11 @@ export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listB
       unavailable: namely(without.keys()),
     };
   };
+  const answers = async (call: Call<'removeBroker'>, broker: string): Promise<boolean> => {
+    const asked = { path: undefined as never, query: {} as never };
+    const { away } = await rounds.everybody(call, [broker], 'listBrokers', asked);
+    return away.size === 0;
+  };
   return {
     async getCluster(call) {
       const { infos, unavailable } = await brokers(call);
@@ -36,6 +44,13 @@ export function clusterFront(rounds: Rounds): HandlerTable<'getCluster' | 'listB
     async listBrokers(call) {
       const { infos, unavailable } = await brokers(call);
       return { status: 200, body: { brokers: infos, ...unavailable } };
+    },
+
+    async removeBroker(call) {
+      const { broker } = call.path;
+      if (await answers(call, broker)) return front.forward(call, broker);
+      const others = (await front.liveBrokers()).filter((name) => name !== broker);
+      return rounds.inTurn(call, others, [STATUS.BROKER_NOT_FOUND, STATUS.SERVICE_NOT_AVAILABLE]);
     },
 
     async setBrokerPermission(call) {

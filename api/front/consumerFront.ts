@@ -76,9 +76,9 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
 
     pollMessages: (call) =>
       places.serve(call, call.path.group, async (known) => {
-        const { home, brokers } = await covering(call, known);
+        const { home, brokers, topics } = await covering(call, known);
         if (brokers.length === 1 && !isComposite(call.query.cursor ?? '')) return front.forward(call, home);
-        return new WidePoll(rounds, { call, home, brokers, first: polls++ }).run();
+        return new WidePoll(rounds, { call, home, brokers, topic: topics[0]!, first: polls++ }).run();
       }),
   };
 

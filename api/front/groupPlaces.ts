@@ -26,8 +26,14 @@ interface GroupView {
   readonly subscriptions: readonly { readonly topic: string; readonly filter: FilterSpec }[];
 }
 
+/** What a group reads, by the word of one broker. */
+interface Reading {
+  readonly broker: string;
+  readonly topics: readonly string[];
+}
+
 interface Kept {
-  readonly value: Promise<Places>;
+  readonly value: Promise<Reading>;
   readonly at: number;
 }
 
@@ -50,14 +56,14 @@ export class GroupPlaces {
   of(call: Asking, group: string): Promise<Places> {
     const now = this.#rounds.front.clock.monotonic();
     const known = this.#kept.get(group);
-    if (known && now - known.at < FRESH_MS) return known.value;
+    if (known && now - known.at < FRESH_MS) return this.#places(known.value);
     const value = this.#find(call, group);
     const kept: Kept = { value, at: now };
     value.catch(() => void (this.#kept.get(group) === kept && this.#kept.delete(group)));
     this.#kept.delete(group);
     this.#kept.set(group, kept);
     if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value!);
-    return value;
+    return this.#places(value);
   }
 
   /** Brokers that may hold the group's own topics (its retries, its dead letters). Throws TOPIC_NOT_FOUND. */
@@ -109,9 +115,14 @@ export class GroupPlaces {
     return work(await this.of(call, group));
   }
 
-  async #find(call: Asking, group: string): Promise<Places> {
+  async #find(call: Asking, group: string): Promise<Reading> {
     const { broker, view } = await this.#anyThatKnows(call, group, await this.#rounds.front.liveBrokers());
-    const topics = view.subscriptions.map(({ topic }) => topic);
+    return { broker, topics: view.subscriptions.map(({ topic }) => topic) };
+  }
+
+  /** Brokers come and go with the topics' partitions: routes are known more newly than groups. */
+  async #places(reading: Promise<Reading>): Promise<Places> {
+    const { broker, topics } = await reading;
     const routes = await Promise.all(topics.map((topic) => this.#routeOf(topic)));
     const brokers = new Set(routes.flatMap((route) => (route ? brokersIn(route.partitions) : [])));
     const home = routes[0]?.partitions[0]?.broker ?? broker;

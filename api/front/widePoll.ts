@@ -5,6 +5,7 @@
  * poll gives the same. A broker that is away, or does not know the consumer, is left out and named.
  */
 import { GantryError } from '../../src/base/errors';
+import { cursorContent } from '../../src/broker/cursor';
 import { isAway } from '../homes';
 import type { Answer, Call } from '../operation';
 import { fits, packCursors, unpackCursors } from './compositeCursor';
@@ -29,6 +30,8 @@ export interface WidePollParts {
   /** Whose a cursor is that is one broker's own. */
   readonly home: string;
   readonly brokers: readonly string[];
+  /** The first topic that the group reads. */
+  readonly topic: string;
   /** Which of them begins. */
   readonly first: number;
 }
@@ -78,7 +81,7 @@ export class WidePoll {
   #full = false;
   #crowded = false;
 
-  constructor(rounds: Rounds, { call, home, brokers, first }: WidePollParts) {
+  constructor(rounds: Rounds, { call, home, brokers, topic, first }: WidePollParts) {
     this.#rounds = rounds;
     this.#call = call;
     this.#signal = AbortSignal.any([call.signal, this.#over.signal]);
@@ -86,8 +89,10 @@ export class WidePoll {
     this.#brokers = [...brokers.slice(start), ...brokers.slice(0, start)];
     this.#deadline = rounds.front.clock.monotonic() + call.query.waitMs;
     const cursors = unpackCursors(call.query.cursor ?? '', home, 'query');
-    // Of a broker that has none of the group's topics any more nobody wants to know where it stood.
     this.#cursors = new Map([...cursors].filter(([broker]) => brokers.includes(broker)));
+    // A broker that has none of the group's topics any more has taken its queues along.
+    for (const [broker, cursor] of cursors)
+      if (!brokers.includes(broker)) this.#dropped.push(...goneQueues(broker, cursor, topic));
     this.#toCommit = new Set(call.query.autoCommit ? this.#cursors.keys() : []);
   }
 
@@ -247,3 +252,9 @@ export class WidePoll {
 
 /** The first one that a broker gives is that of all: NOT_ASSIGNED and SHUTTING_DOWN are so only if all say so. */
 const REASONS = ['REBALANCED', 'UNCOMMITTED', 'FILTERED', 'CAUGHT_UP', 'NOT_ASSIGNED', 'SHUTTING_DOWN'];
+
+/** The queues that a broker's part of a cursor stands for, as far as it tells their topic. */
+const goneQueues = (broker: string, cursor: string, topic: string): object[] =>
+  (cursorContent(cursor) ?? []).flatMap(({ ofFirstTopic, queueId }) =>
+    ofFirstTopic ? [{ topic, broker, queueId }] : [],
+  );

@@ -1297,6 +1297,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/brokers/{broker}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the broker group.
+                 * @example broker-a
+                 */
+                broker: components["parameters"]["Broker"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a broker for good
+         * @description Takes a broker out of the cluster: its queues leave the lists of partitions of all topics, members of groups get the other queues divided among them, another broker becomes the home of its topics, and the NameServers forget it. A broker that still takes messages (permission RW or W) or holds some that are needed is kept, with 409 IN_USE and `holdings`, unless `force=true`, which loses them. `dryRun=true` changes nothing and tells what holds it; with `safe` true the broker can be removed and then stopped. A broker that does not answer is removed with `force=true` only; what it holds cannot be told then. A removed broker ends when it comes back with its old folder, which is left as it is; with an empty folder it is a new broker. If FIFO or MIXED topics lose queues, `allowReorder=true` is needed.
+         */
+        delete: operations["removeBroker"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/brokers/{broker}/permission": {
         parameters: {
             query?: never;
@@ -1457,6 +1483,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/peer/topics/{topic}/departure": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give up the queues of a topic
+         * @description Called by the home of a topic before it takes the queues of this broker out of the list of partitions. With `force` also when messages are lost with them.
+         */
+        post: operations["leaveTopic"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/peer/definitions": {
         parameters: {
             query?: never;
@@ -1466,7 +1518,7 @@ export interface paths {
         };
         /**
          * What this broker knows of what brokers share
-         * @description Topics with their declared tags, then groups, then producer groups, each by name; what was deleted stands before what was created since. A broker that was away learns by it what was decided meanwhile.
+         * @description Removed brokers, topics with their declared tags, then groups, then producer groups, each by name; what was deleted stands before what was created since. A broker that was away learns by it what was decided meanwhile.
          */
         get: operations["listDefinitions"];
         put?: never;
@@ -1841,7 +1893,7 @@ export interface components {
             tagPolicy?: "OPEN" | "DECLARED";
             /** @description What the topic is for, in words for people. */
             description?: string;
-            /** @description Brokers that get queues of the topic, too, beside those that have some; none is ever taken away. */
+            /** @description All brokers that the topic is to have queues on. Brokers that are added get queues. Those that are left out lose theirs for good: with 409 IN_USE while they hold messages that are needed (`holdings`), unless `force=true`, which loses them. One request adds brokers or leaves some out, not both. */
             brokers?: string[];
             /** @description Needed to change how many queues of a FIFO or MIXED topic take messages, or to spread it: its messageGroups may move to other queues, so that a later message may be read before an earlier one. Not stored. */
             allowReorder?: boolean;
@@ -1923,7 +1975,7 @@ export interface components {
         };
         /** @description Messages on a broker that somebody still needs. */
         Holding: {
-            /** @description Why they are needed. UNREAD: a group has not finished reading them. */
+            /** @description Why they are needed. UNREAD: a group has not finished reading them. WAITING_RETRIES: they failed and come again. DEAD_LETTERS: they were given up and are kept. SCHEDULED: they wait for their time. HALF_MESSAGES: nobody has decided about their transaction. ONLY_HERE: the topic has queues on no other broker and goes with this one. */
             kind: string;
             /** @description Name of the broker group that has them. */
             broker: string;
@@ -1936,6 +1988,49 @@ export interface components {
              * @description How many there are.
              */
             messages: number;
+        };
+        /** @description What a removal of a broker did, or would do. */
+        RemoveBrokerResult: {
+            /** @description Name of the broker group. */
+            broker: string;
+            /** @description Whether nothing was to be changed. */
+            dryRun: boolean;
+            /** @description Whether the broker is removed now. */
+            removed: boolean;
+            /** @description Whether nothing that is needed goes with it: it answers, takes no messages and has no `holdings`. */
+            safe: boolean;
+            /** @description Whether the broker was asked; otherwise `holdings` and `members` are unknown. */
+            reachable: boolean;
+            /** @description What the broker may be used for: RW, R, W or NONE; absent if it was not asked. */
+            permission?: string;
+            /** @description Messages that were lost with it, or would be; one entry for each kind, topic and group, at most 1,000. */
+            holdings: components["schemas"]["Holding"][];
+            /** @description Topics that have queues there; of a broker that is away those that the asked broker shares with it. */
+            topics: components["schemas"]["TopicOnBroker"][];
+            /**
+             * Format: int32
+             * @description Consumers that are joined there and are divided among the other queues.
+             */
+            members: number;
+            /** @description Brokers that could not be told; they learn of it when they return. */
+            unavailable?: string[];
+        };
+        /** @description What a topic has on a broker. */
+        TopicOnBroker: {
+            /** @description Name of the topic. */
+            topic: string;
+            /**
+             * Format: int32
+             * @description Queues it has there.
+             */
+            queues: number;
+            /** @description Whether this broker decides about the topic; another one will. */
+            isHome: boolean;
+        };
+        /** @description How the queues are given up. */
+        LeaveTopicRequest: {
+            /** @description Also when messages are lost with them. */
+            force: boolean;
         };
         /** @description What a broker still holds. */
         HoldingList: {
@@ -1953,7 +2048,7 @@ export interface components {
         };
         /** @description Something that brokers share, as one of them knows it. */
         KnownDefinition: {
-            /** @description What it is about: TOPIC, GROUP or PRODUCER_GROUP. */
+            /** @description What it is about: TOPIC, GROUP, PRODUCER_GROUP, or BROKER, one that was removed for good. */
             kind: string;
             /** @description Its name. */
             name: string;
@@ -1993,10 +2088,10 @@ export interface components {
         /** @description Something that brokers share, as the broker that decides about it says it. */
         Definition: {
             /**
-             * @description What it is about: TOPIC, GROUP or PRODUCER_GROUP.
+             * @description What it is about: TOPIC, GROUP, PRODUCER_GROUP, or BROKER, one that was removed for good.
              * @enum {string}
              */
-            kind: "TOPIC" | "GROUP" | "PRODUCER_GROUP";
+            kind: "BROKER" | "TOPIC" | "GROUP" | "PRODUCER_GROUP";
             /** @description Its name. */
             name: string;
             /** @description Id of the creation; the record of a producer group has none. */
@@ -9751,6 +9846,122 @@ export interface operations {
             503: components["responses"]["ServiceUnavailable"];
         };
     };
+    removeBroker: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Change nothing, and tell what would happen.
+                 * @example true
+                 */
+                dryRun?: boolean;
+                /**
+                 * @description Remove the broker although messages are lost with it, or although it does not answer.
+                 * @example false
+                 */
+                force?: boolean;
+                /**
+                 * @description Accept that messageGroups of FIFO and MIXED topics move to other queues, so that a later message may be read before an earlier one that is still unread.
+                 * @example false
+                 */
+                allowReorder?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the broker group.
+                 * @example broker-a
+                 */
+                broker: components["parameters"]["Broker"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is removed, or with `dryRun` what would happen. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "broker": "broker-a",
+                     *       "dryRun": true,
+                     *       "removed": false,
+                     *       "safe": false,
+                     *       "reachable": true,
+                     *       "permission": "RW",
+                     *       "holdings": [
+                     *         {
+                     *           "kind": "UNREAD",
+                     *           "broker": "broker-a",
+                     *           "topic": "orders",
+                     *           "group": "billing",
+                     *           "messages": 12
+                     *         }
+                     *       ],
+                     *       "topics": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "queues": 8,
+                     *           "isHome": true
+                     *         }
+                     *       ],
+                     *       "members": 2
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RemoveBrokerResult"];
+                };
+            };
+            /** @description It is removed, and brokers that could not be told of it follow when they return. */
+            207: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "broker": "broker-c",
+                     *       "dryRun": false,
+                     *       "removed": true,
+                     *       "safe": true,
+                     *       "reachable": true,
+                     *       "permission": "R",
+                     *       "holdings": [],
+                     *       "topics": [
+                     *         {
+                     *           "topic": "orders",
+                     *           "queues": 8,
+                     *           "isHome": false
+                     *         }
+                     *       ],
+                     *       "members": 0,
+                     *       "unavailable": [
+                     *         "broker-b"
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RemoveBrokerResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            414: components["responses"]["UriTooLong"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
+        };
+    };
     setBrokerPermission: {
         parameters: {
             query?: never;
@@ -10099,6 +10310,51 @@ export interface operations {
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    leaveTopic: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the topic; `~RETRY~group` and `~DLQ~group` address the system topics `%RETRY%group` and `%DLQ%group`. `.` and `..` are refused.
+                 * @example orders
+                 */
+                topic: components["parameters"]["Topic"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LeaveTopicRequest"];
+            };
+        };
+        responses: {
+            /** @description The topic has no queues here any more. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["XRequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            406: components["responses"]["NotAcceptable"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["PayloadTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["OutcomeUnknown"];
         };
     };
     listDefinitions: {

@@ -17,8 +17,14 @@ export interface DefinitionDeps {
 export function definitionHandlers({
   broker,
   registered,
-}: DefinitionDeps): HandlerTable<'listDefinitions' | 'installDefinitions' | 'listHoldings'> {
+}: DefinitionDeps): HandlerTable<'listDefinitions' | 'installDefinitions' | 'listHoldings' | 'leaveTopic'> {
   return {
+    async leaveTopic({ path, body }) {
+      await broker.rooms.topics.leave(nameOf(path.topic), body.force);
+      await registered();
+      return { status: 204 };
+    },
+
     listHoldings({ path, query }) {
       const topic = topicNamed(broker.state, nameOf(path.topic));
       const holdings = unreadIn(broker.state, topic, queuesBehind(topic, query.fromQueue ?? 0));

@@ -2,6 +2,8 @@
 import { GantryError } from '../../src/base/errors';
 import type { Broker } from '../../src/broker/broker';
 import { permissionHere } from '../../src/broker/brokerPermission';
+import type { Precondition } from '../../src/broker/command';
+import { topicDefinition } from '../../src/broker/definition';
 import { brokersIn } from '../../src/broker/partitions';
 import { queuesInUse } from '../../src/broker/topicChanges';
 import { homeOf, type Topic, type TopicPatch } from '../../src/broker/topic';
@@ -10,7 +12,7 @@ import type { Routes } from '../../src/cluster/routes';
 import { REMIND_MS, type Spread, type Told } from '../../src/cluster/spread';
 import { etagOf, preconditionOf } from '../etag';
 import { nameOf } from '../names';
-import type { HandlerTable } from '../operation';
+import type { Answer, HandlerTable } from '../operation';
 import { afterOf, listCursor } from '../paging';
 import { goneAnswer, notTold, resultsOf } from '../told';
 
@@ -83,9 +85,14 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
 
     async updateTopic({ path, query, body, headers }) {
       const name = nameOf(path.topic);
-      await checkBrokers(deps, body.brokers ?? undefined);
-      const patch = { ...withDefaults(body, defaultQueues), keepsUnread: !query.force };
+      const { added, leaving } = brokersChange(broker.rooms.topics.get(name), body.brokers ?? undefined);
+      await checkBrokers(deps, added);
+      const { brokers: _, ...fields } = withDefaults(body, defaultQueues);
+      const spread = { ...(added.length > 0 ? { brokers: added } : {}), ...(leaving.length > 0 ? { leaving } : {}) };
+      const patch = { ...fields, ...spread, keepsUnread: !query.force };
       if (patch.keepsUnread) await checkShrinking(deps, name, patch.readQueues);
+      if (leaving.length > 0)
+        return leave(deps, { name, patch, force: query.force }, preconditionOf(headers, idOf(broker, name)));
       const { topic } = await broker.rooms.topics.update(name, patch, preconditionOf(headers, idOf(broker, name)));
       const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
       return { status: 200, body: { ...topicView(topic), ...notTold(told) }, headers: { ETag: topicTag(topic) } };
@@ -134,6 +141,46 @@ export function tellTopic(deps: Pick<TopicDeps, 'broker' | 'spread'>, topic: Top
   const { definitions } = deps.broker.rooms;
   const others = definitions.others(brokersIn(topic.partitions));
   return deps.spread.tell(others, [...definitions.topic(topic.name), ...definitions.groupsOf(topic.no)], waitMs);
+}
+
+/** What becomes of a topic whose list of brokers is to be this. Throws VALIDATION_FAILED when some come and others go. */
+function brokersChange(topic: Topic, wanted: readonly string[] | undefined) {
+  const before = brokersIn(topic.partitions);
+  const added = (wanted ?? []).filter((name) => !before.includes(name));
+  const leaving = wanted ? before.filter((name) => !wanted.includes(name)) : [];
+  if (added.length === 0 || leaving.length === 0) return { added, leaving };
+  throw new GantryError(
+    'VALIDATION_FAILED',
+    `brokers is the whole list, and this one adds ${added.join(', ')} and leaves out ${leaving.join(', ')}: ` +
+      `add first, with ${JSON.stringify([...before, ...added])}, and leave out with a second request`,
+    {
+      errors: [
+        { pointer: '/brokers', detail: `must name all of ${before.join(', ')}, or none that is not among them` },
+      ],
+    },
+  );
+}
+
+interface Departure {
+  readonly name: string;
+  readonly patch: TopicPatch;
+  readonly force: boolean;
+}
+
+/** Brokers give up their queues first, so that no message comes to one that is out of the list; this one goes last. */
+async function leave(deps: TopicDeps, { name, patch, force }: Departure, condition: Precondition): Promise<Answer> {
+  const { broker, spread, registered } = deps;
+  const { definitions, topics } = broker.rooms;
+  topics.checkUpdate(name, patch, condition);
+  const { no } = topics.get(name);
+  const [tags, groups] = [[...topics.tags(name).declared], definitions.groupsOf(no)];
+  await spread.leave(definitions.others(patch.leaving ?? []), name, force);
+  const { topic } = await topics.update(name, patch, condition);
+  const told = definitions.others(brokersIn(topic.partitions));
+  // Without queues here it is not known here any more: the others hear of it from its last state.
+  const known = [...definitions.topic(name).filter(({ record }) => !record), topicDefinition(topic, tags), ...groups];
+  const [outcome] = await Promise.all([spread.tell(told, known), registered()]);
+  return { status: 200, body: { ...topicView(topic), ...notTold(outcome) }, headers: { ETag: topicTag(topic) } };
 }
 
 /** The home judges its own queues when it decides. Throws IN_USE by what other brokers have, SERVICE_NOT_AVAILABLE. */

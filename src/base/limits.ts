@@ -112,6 +112,8 @@ export const LIMITS = {
   countedTags: 1000,
   /** Deleted topics that are remembered, and as many groups: each costs a few hundred bytes of memory for 30 days. */
   tombstones: 100_000,
+  /** Removed brokers that are remembered: one row, told to every broker that starts; the oldest goes first. */
+  removedBrokers: 1000,
   /** Time an Idempotency-Key is remembered, milliseconds (api.md, rule 10). */
   idempotencyMs: 10 * 60_000,
   /** Calls with an Idempotency-Key under way at once: each is held in memory until it is answered. */

@@ -17,6 +17,7 @@ import {
   type RetryOutcome,
 } from './failureChanges';
 import type { Decision } from './halves';
+import { leaveCluster, leaveTopic } from './departures';
 import { install, type InstallOutcome } from './definitionChanges';
 import { deleteGroup, putGroup, type GroupChange } from './groupChanges';
 import { applyLease, applySettle, type LeaseOutcome } from './leaseChanges';
@@ -26,6 +27,7 @@ import { assignQueues, changeListeners, commitOffsets, resetOffsets, type Offset
 import { applyRecall, applySend, type SendOutcome } from './sends';
 import { hourOf } from './idRuns';
 import type { BrokerState } from './state';
+import type { Tombstone } from './tombstone';
 import {
   createTopic,
   deleteTag,
@@ -79,6 +81,8 @@ export interface Results {
   setPermission: BrokerPermission;
   install: InstallOutcome;
   putNote: undefined;
+  leaveTopic: TopicChange;
+  leaveCluster: Tombstone;
 }
 
 export type Outcome<K extends Kind = Kind> = { readonly ok: Results[K] } | { readonly refused: GantryError };
@@ -120,6 +124,8 @@ const RULES: { [K in Kind]: (state: BrokerState, applied: Applied<CommandOf<K>>,
     install,
     putNote,
     clock: applyClock,
+    leaveTopic,
+    leaveCluster,
   };
 
 /** Adds the queues that got messages to `touched`: polls on them are to be woken. */

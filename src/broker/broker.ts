@@ -56,6 +56,8 @@ import { Sender } from './sender';
 import { BrokerState, type GroupState } from './state';
 import { Tail } from './tail';
 import { Timers } from './timers';
+import type { TopicChange } from './topicChanges';
+import type { Tombstone } from './tombstone';
 import { Topics } from './topics';
 import { Transactions } from './transactions';
 import { Traces } from './trace';
@@ -191,6 +193,7 @@ export class Broker implements Service {
     });
     if (this.#stopped) return flusher.flush();
     this.#checkName();
+    this.#checkMembership();
     for (const topic of this.state.topics.values())
       Object.assign(topic.traffic, { messagesIn: 0, bytesIn: 0, committed: 0, rolledBack: 0 });
     const { identity } = this.state;
@@ -225,6 +228,14 @@ export class Broker implements Service {
     );
   }
 
+  /** A broker that was removed does not come back with what its folder knows. */
+  #checkMembership(): void {
+    const { name } = this.#parts.options;
+    const { leftBy, removedBrokers } = this.state;
+    const removal = removedBrokers.get(name);
+    if (leftBy !== undefined && removal) throw wasRemoved(removal);
+  }
+
   #newFlusher(): Flusher {
     const { clock, tables, onFatal } = this.#parts;
     return new Flusher({ clock, state: this.state, tables, onFatal });
@@ -251,6 +262,13 @@ export class Broker implements Service {
     await this.#rooms?.stop();
   }
 }
+
+/** Why a broker does not start, or ends. */
+export const wasRemoved = ({ name, deletedAt }: Tombstone): FolderFormatError =>
+  new FolderFormatError(
+    `broker ${name} was removed from its cluster at ${new Date(deletedAt).toISOString()}: the data folder is left as it is and is not used any more. ` +
+      `Start ${name} with an empty folder to add it anew, or delete this folder`,
+  );
 
 /** What serves once the data is there. */
 /** `seenEpoch`: the highest epoch that others have seen. */
@@ -526,11 +544,14 @@ export class Rooms {
       'group' in command && typeof command.group === 'number' ? this.#state.groups.get(command.group) : undefined;
     switch (command.kind) {
       case 'createTopic':
+        return this.#topicChanged((result as TopicChange).topic);
       case 'updateTopic':
       case 'deleteTopic':
-        this.#topicChanged((result as { topic: { no: number; name: string } }).topic);
-        if (command.kind === 'deleteTopic') this.#groupsGone();
-        return;
+      case 'leaveTopic':
+        this.#topicChanged((result as TopicChange).topic);
+        return this.#groupsGone();
+      case 'leaveCluster':
+        return this.#groupsGone();
       case 'install':
         return this.#installed(command.definition, result as InstallOutcome);
       case 'putGroup':

@@ -44,6 +44,8 @@ export const KIND = {
   putNote: 30,
   clock: 37,
   deleteProducerGroup: 42,
+  leaveTopic: 45,
+  leaveCluster: 46,
 } as const;
 
 export type Kind = keyof typeof KIND;
@@ -303,6 +305,10 @@ export type Command =
       /** Of a group: start positions worked out before submit; where there is none, a queue is read from its beginning. */
       readonly start?: readonly QueueOffset[];
     }
+  /** A topic's queues on this broker go: other brokers have the topic. Without `force` it must hold nothing of it. */
+  | { readonly kind: 'leaveTopic'; readonly no: number; readonly force: boolean }
+  /** This broker goes, by its name; `id` names the removal. Without `force` it must hold nothing. */
+  | { readonly kind: 'leaveCluster'; readonly name: string; readonly id: string; readonly force: boolean }
   /** A front's note to other fronts; `old`: those that may go, if their time is over. */
   | {
       readonly kind: 'putNote';

@@ -57,7 +57,10 @@ export interface ProducerGroupRecord {
 
 export type ProducerGroupDefinition = ProducerGroupRecord | Deletion<'PRODUCER_GROUP'>;
 
-export type Definition = TopicDefinition | GroupDefinition | ProducerGroupDefinition;
+/** A broker was removed for good: what its folder knows counts no more. */
+export type BrokerRemoval = Deletion<'BROKER'>;
+
+export type Definition = BrokerRemoval | TopicDefinition | GroupDefinition | ProducerGroupDefinition;
 
 export function topicDefinition({ no: _, ...record }: Topic, tags: Iterable<DeclaredTag>): TopicRecord {
   const { name, id, version } = record;

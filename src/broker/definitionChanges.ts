@@ -9,6 +9,7 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type {
+  BrokerRemoval,
   Definition,
   Deletion,
   GroupRecord,
@@ -17,17 +18,18 @@ import type {
   SharedGroup,
   TopicRecord,
 } from './definition';
-import { ELSEWHERE, topicsHere, type Group } from './group';
+import { departureRefusal, forgetBroker, withdrawTopic } from './departures';
+import { topicsHere, withTopicsHere, type Group } from './group';
 import { groupLimitRefusal, removeGroup, startSubscription, type StartAt } from './groupChanges';
 import { queuesOf } from './partitions';
 import { creationIdOf } from './producerGroup';
 import { queueNumber, type BrokerState, type GroupState, type TopicState } from './state';
 import { isDead } from './tombstone';
-import type { Partition, Topic } from './topic';
+import type { Topic } from './topic';
 import { addQueues, removeTopic, topicLimitRefusal } from './topicChanges';
 
 /** What a definition would do here. */
-export type Verdict = 'NOTHING' | 'MAKE' | 'REPLACE' | 'MERGE' | 'CHANGE' | 'DROP' | 'BURY';
+export type Verdict = 'NOTHING' | 'MAKE' | 'REPLACE' | 'MERGE' | 'CHANGE' | 'LEAVE' | 'DROP' | 'BURY';
 
 export interface InstallOutcome {
   readonly verdict: Verdict;
@@ -37,6 +39,7 @@ export interface InstallOutcome {
 
 /** What it would do, or why it is refused; changes nothing. */
 export function verdictOn(state: BrokerState, definition: Definition, broker: string): Verdict | GantryError {
+  if (definition.kind === 'BROKER') return onRemoval(state, definition);
   if (definition.record === undefined) return onDeletion(state, definition);
   if (definition.kind === 'PRODUCER_GROUP') return onProducerGroup(state, definition);
   const { kind, name, id } = definition;
@@ -44,7 +47,7 @@ export function verdictOn(state: BrokerState, definition: Definition, broker: st
   return kind === 'TOPIC' ? onTopic(state, definition, broker) : onGroup(state, definition);
 }
 
-function onDeletion(state: BrokerState, deletion: Deletion<Definition['kind']>): Verdict {
+function onDeletion(state: BrokerState, deletion: Deletion<Exclude<Definition['kind'], 'BROKER'>>): Verdict {
   const { kind, name, id, formerIds = [] } = deletion;
   const known = creationOf(state, kind, name);
   if (known !== undefined && isDead(deletion, known)) return 'DROP';
@@ -58,6 +61,10 @@ function creationOf(state: BrokerState, kind: Definition['kind'], name: string):
   if (kind === 'GROUP') return state.groupsByName.get(name)?.record.id;
   const producers = state.halves.producerGroups.get(name);
   return producers && creationIdOf(producers);
+}
+
+function onRemoval({ removedBrokers }: BrokerState, { name, id, formerIds = [] }: BrokerRemoval): Verdict {
+  return [id, ...formerIds].every((one) => isDead(removedBrokers.get(name), one)) ? 'NOTHING' : 'BURY';
 }
 
 function onTopic(state: BrokerState, definition: TopicRecord, broker: string): Verdict | GantryError {
@@ -83,7 +90,8 @@ function onSameTopic(
   const before = known.record;
   if (record.version <= before.version)
     return (record.tagsVersion ?? 0) > (before.tagsVersion ?? 0) ? 'CHANGE' : 'NOTHING';
-  if (!isBeginning(before.partitions, record.partitions)) {
+  if (own === 0) return departureRefusal(state, known) ?? 'LEAVE';
+  if (own < known.queues.length) {
     const detail = `topic ${before.name} has queues here that version ${record.version} does not have: only its home may change it`;
     return new GantryError('TOPIC_EXISTS', detail);
   }
@@ -143,16 +151,9 @@ function isEmpty({ halves }: BrokerState, { record, queues, scheduled }: TopicSt
 const isUnused = ({ owners, leases, attempts, listeners }: GroupState): boolean =>
   owners.size + leases.size + attempts.size + listeners.size === 0;
 
-const isBeginning = (before: readonly Partition[], after: readonly Partition[]): boolean =>
-  before.every(({ broker, queueId }, i) => after[i]?.broker === broker && after[i].queueId === queueId);
-
 /** The group as this broker knows it: with all its topics, so that whoever asks here finds the others, too. */
 function localRecord(state: BrokerState, shared: SharedGroup, no: number): Group {
-  const subscriptions = shared.subscriptions.map(({ topicName, filter }) => {
-    const topic = state.topicsByName.get(topicName)?.record.no ?? ELSEWHERE;
-    return { topic, topicName, filter };
-  });
-  return { ...shared, no, topic: subscriptions[0]!.topic, subscriptions };
+  return { ...withTopicsHere(shared, (name) => state.topicsByName.get(name)?.record.no), no };
 }
 
 export function install(state: BrokerState, applied: Applied<CommandOf<'install'>>): Outcome<'install'> {
@@ -163,6 +164,10 @@ export function install(state: BrokerState, applied: Applied<CommandOf<'install'
   if (definition.kind === 'PRODUCER_GROUP') {
     installProducerGroup(state, definition, verdict);
     return { ok: { verdict, topics: [] } };
+  }
+  if (definition.kind === 'BROKER') {
+    const { kind: _, record: _none, ...removal } = definition;
+    return { ok: { verdict, topics: forgetBroker(state, removal) } };
   }
   if (definition.kind === 'TOPIC')
     return { ok: { verdict, topics: installTopic(state, applied, definition, verdict) } };
@@ -185,6 +190,10 @@ function installTopic(
 ): Topic[] {
   const known = state.topicsByName.get(definition.name);
   if (definition.record !== undefined) {
+    if (known && verdict === 'LEAVE') {
+      withdrawTopic(state, known, applied.index);
+      return [known.record];
+    }
     if (known && verdict === 'CHANGE') return [changeTopic(state, known, definition, applied.command.broker)];
     if (known) removeTopic(state, known, applied);
     return [...(known ? [known.record] : []), makeTopic(state, definition, applied)];

@@ -101,6 +101,7 @@ export function checkDefinition(given: unknown): Definition {
 
 function fits(definition: Definition): boolean {
   const { kind, record } = definition;
+  if (kind === 'BROKER') return record === undefined && isDeletion(definition);
   if (isSystemTopic(definition.name)) return false;
   if (record === undefined) return isDeletion(definition);
   if (kind === 'PRODUCER_GROUP') return isNumber(definition.updatedAt) && isProducerGroup(record) && agrees(definition);

@@ -11,6 +11,7 @@ import {
   groupDefinition,
   producerGroupDefinition,
   topicDefinition,
+  type BrokerRemoval,
   type Definition,
   type GroupDefinition,
   type GroupRecord,
@@ -24,13 +25,15 @@ import { isSystemTopic, type Group } from './group';
 import type { Lookup } from './lookup';
 import { brokersIn } from './partitions';
 import type { Queue } from './queue';
+import type { Tombstone } from './tombstone';
 import { readersOf } from './topicChanges';
 
 /** Definitions and their queues and tags in one page, at most; one of them is there whatever it weighs. */
 const PAGE_WEIGHT = 20_000;
 /** A group that begins with the newest messages misses none that came while its creation was under way. */
 const BEFORE_START_MS = 10_000;
-const KINDS = ['TOPIC', 'GROUP', 'PRODUCER_GROUP'] as const;
+/** Removed brokers come first: with their queues gone, lists of topics are what the others say of them. */
+const KINDS = ['BROKER', 'TOPIC', 'GROUP', 'PRODUCER_GROUP'] as const;
 
 export interface DefinitionPage {
   readonly definitions: Definition[];
@@ -46,6 +49,8 @@ export class Definitions {
   #places: { readonly digest: string; readonly all: readonly string[] } | undefined;
   /** Rises when a topic comes to this broker from another: what did not concern it before may do so now. */
   reach = 0;
+  /** Told when this broker learns that it was removed from its cluster. */
+  onRemoved: (removal: Tombstone) => void = () => undefined;
 
   constructor(core: Core, parts: { lookup: Lookup; checkbacks: Checkbacks }) {
     this.#core = core;
@@ -70,6 +75,12 @@ export class Definitions {
       weight += found.reduce((sum, one) => sum + weightOf(one), 0);
     }
     return { definitions, next: at < places.length ? places[at - 1] : undefined };
+  }
+
+  /** That a broker was removed, or nothing. */
+  removal(name: string): BrokerRemoval[] {
+    const removal = this.#core.state.removedBrokers.get(name);
+    return removal ? [deletionOf('BROKER', removal)] : [];
   }
 
   /** What is known of a name: its deletion, what was created since, both, or nothing. */
@@ -127,6 +138,10 @@ export class Definitions {
     const verdict = verdictOn(state, definition, brokerName);
     if (verdict instanceof GantryError) throw verdict;
     if (verdict === 'NOTHING') return verdict;
+    if (definition.kind === 'BROKER' && definition.name === brokerName && state.topics.size > 0) {
+      this.onRemoved(definition);
+      throw new GantryError('REGISTRATION_CONFLICT', `broker ${brokerName} was removed from the cluster`);
+    }
     const start = definition.kind === 'GROUP' && definition.record ? await this.#startOf(definition.record) : undefined;
     const command = { kind: 'install', definition, broker: brokerName, ...(start ? { start } : {}) } as const;
     const outcome = await this.#core.submit(command);
@@ -160,11 +175,11 @@ export class Definitions {
   #ordered(): readonly string[] {
     const { digest } = this;
     if (this.#places?.digest === digest) return this.#places.all;
-    const { topicsByName, groupsByName, tombstones, halves } = this.#core.state;
+    const { topicsByName, groupsByName, tombstones, halves, removedBrokers } = this.#core.state;
     const topics = [...topicsByName.keys(), ...tombstones.TOPIC.keys()].filter((name) => !isSystemTopic(name));
     const groups = [...groupsByName.keys(), ...tombstones.GROUP.keys()];
     const producers = [...halves.producerGroups.keys(), ...tombstones.PRODUCER_GROUP.keys()];
-    const named = [topics, groups, producers];
+    const named = [[...removedBrokers.keys()], topics, groups, producers];
     const all = named.flatMap((names, kind) => [...new Set(names)].sort().map((name) => `${kind} ${name}`));
     this.#places = { digest, all };
     return all;
@@ -173,6 +188,7 @@ export class Definitions {
   #at(place: string): Definition[] {
     const name = place.slice(2);
     const kind = KINDS[Number(place[0])];
+    if (kind === 'BROKER') return this.removal(name);
     if (kind === 'TOPIC') return this.topic(name);
     return kind === 'GROUP' ? this.group(name) : this.producerGroup(name);
   }

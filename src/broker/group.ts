@@ -77,6 +77,18 @@ export const subscriptionTo = (group: Group, topic: number): Subscription | unde
 export const topicsHere = (group: Group): number[] =>
   group.subscriptions.map(({ topic }) => topic).filter((topic) => topic !== ELSEWHERE);
 
+/** The group as a broker knows it on which its topics have these numbers. */
+export function withTopicsHere<
+  G extends { readonly subscriptions: readonly { readonly topicName: string; readonly filter: FilterSpec }[] },
+>(group: G, numberOf: (topicName: string) => number | undefined): G & Pick<Group, 'topic' | 'subscriptions'> {
+  const subscriptions = group.subscriptions.map(({ topicName, filter }) => ({
+    topic: numberOf(topicName) ?? ELSEWHERE,
+    topicName,
+    filter,
+  }));
+  return { ...group, topic: subscriptions[0]!.topic, subscriptions };
+}
+
 /** Names of a group's own topics; RocketMQ's (MixAll). */
 const RETRY = '%RETRY%';
 export const retryTopicOf = (group: string): string => RETRY + group;

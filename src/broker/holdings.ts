@@ -1,20 +1,25 @@
-/** Messages on this broker that somebody still needs: they stand in the way when queues are to go. */
+/** Messages on this broker that somebody still needs: they stand in the way when queues, or all of it, are to go. */
 import { GantryError } from '../base/errors';
-import { subscriptionTo } from './group';
+import { isSystemTopic, retryTopicOf, subscriptionTo, topicsHere } from './group';
+import { brokersIn } from './partitions';
 import type { Queue } from './queue';
 import { queueNumber, type BrokerState, type GroupState, type TopicState } from './state';
 
-/** UNREAD: a group has not finished reading them. */
-export type HoldingKind = 'UNREAD';
+/**
+ * UNREAD: a group has not finished reading them. WAITING_RETRIES: they failed and come again. DEAD_LETTERS: they were given
+ * up and kept. SCHEDULED: they wait for their time. HALF_MESSAGES: nobody has decided about their transaction. ONLY_HERE:
+ * the topic has queues on no other broker.
+ */
+export type HoldingKind = 'UNREAD' | 'WAITING_RETRIES' | 'DEAD_LETTERS' | 'SCHEDULED' | 'HALF_MESSAGES' | 'ONLY_HERE';
 
 export interface Holding {
   readonly kind: HoldingKind;
   readonly broker: string;
-  /** Topic that the messages were sent to. */
+  /** Topic that the messages were sent to; of what failed, the first one that the group reads. */
   readonly topic: string;
   /** Group that they are kept for. */
   readonly group?: string;
-  /** How many; never 0. */
+  /** How many; 0 only for an empty topic that is ONLY_HERE. */
   readonly messages: number;
 }
 
@@ -26,18 +31,75 @@ const LISTED = 100;
  * and uncommitted, or leased and not acknowledged. Messages that no group has to read any more do not count.
  */
 export function unreadIn(state: BrokerState, { record }: TopicState, asked: readonly Queue[]): Holding[] {
-  const broker = state.identity?.name ?? '';
   const holdings = [...state.groups.values()].flatMap((group): Holding[] => {
     if (!subscriptionTo(group.record, record.no)) return [];
     const messages = asked.reduce((sum, queue) => sum + unreadBy(group, queue), 0);
-    return [{ kind: 'UNREAD', broker, topic: record.name, group: group.record.name, messages }];
+    return [{ ...holding(state, 'UNREAD', record.name, messages), group: group.record.name }];
   });
-  return holdings.filter(({ messages }) => messages > 0);
+  return holdings.filter(isSome);
 }
 
 /** The queues that a topic's groups do not read any more with that many `readQueues`. */
 export const queuesBehind = ({ record, queues }: TopicState, readQueues: number): readonly Queue[] =>
   queues.slice(readQueues, record.readQueues);
+
+/** What would be lost if a topic had no queues here any more; with it go the retries of groups that read nothing else here. */
+export function heldOf(state: BrokerState, topic: TopicState): Holding[] {
+  const { no } = topic.record;
+  const ending = [...state.groups.values()].filter(({ record }) => {
+    const here = topicsHere(record);
+    return here.length === 1 && here[0] === no;
+  });
+  return [...messagesOf(state, topic), ...ending.flatMap((group) => failedOf(state, group))];
+}
+
+/** What would be lost if this broker went. */
+export function allHeld(state: BrokerState): Holding[] {
+  const topics = [...state.topics.values()].filter(({ record }) => !isSystemTopic(record.name));
+  const alone = topics.filter(({ record }) => brokersIn(record.partitions).length === 1);
+  return [
+    ...topics.flatMap((topic) => messagesOf(state, topic)),
+    ...[...state.groups.values()].flatMap((group) => failedOf(state, group)),
+    ...alone.map(({ record, queues }) =>
+      holding(
+        state,
+        'ONLY_HERE',
+        record.name,
+        queues.reduce((sum, { min, max }) => sum + max - min, 0),
+      ),
+    ),
+  ];
+}
+
+function messagesOf(state: BrokerState, topic: TopicState): Holding[] {
+  const { name, no } = topic.record;
+  let halves = 0;
+  for (const half of state.halves.open.values()) if (half.topic === no) halves++;
+  return [
+    ...unreadIn(state, topic, topic.queues),
+    holding(state, 'SCHEDULED', name, topic.scheduled),
+    holding(state, 'HALF_MESSAGES', name, halves),
+  ].filter(isSome);
+}
+
+function failedOf(state: BrokerState, group: GroupState): Holding[] {
+  const { name, topicName } = group.record;
+  const retries = state.topicsByName.get(retryTopicOf(name))?.queues ?? [];
+  const waiting = retries.reduce((sum, queue) => sum + unreadBy(group, queue), group.counts.waiting);
+  return [
+    { ...holding(state, 'WAITING_RETRIES', topicName, waiting), group: name },
+    { ...holding(state, 'DEAD_LETTERS', topicName, group.counts.dead), group: name },
+  ].filter(isSome);
+}
+
+const holding = (state: BrokerState, kind: HoldingKind, topic: string, messages: number): Holding => ({
+  kind,
+  broker: state.identity?.name ?? '',
+  topic,
+  messages,
+});
+
+const isSome = ({ messages }: Holding): boolean => messages > 0;
 
 /** In a broadcasting group by the listener that has the most before it. */
 function unreadBy(group: GroupState, queue: Queue): number {
@@ -59,5 +121,14 @@ export function stillHeld(what: string, holdings: readonly Holding[], way: strin
   });
 }
 
-const inWords = ({ broker, topic, group, messages }: Holding): string =>
-  `${messages} unread messages of topic ${topic} for group ${group ?? ''} on broker ${broker}`;
+const WORDS: Readonly<Record<HoldingKind, string>> = {
+  UNREAD: 'unread messages',
+  WAITING_RETRIES: 'waiting retries',
+  DEAD_LETTERS: 'dead letters',
+  SCHEDULED: 'scheduled messages',
+  HALF_MESSAGES: 'undecided transactions',
+  ONLY_HERE: 'messages in the only queues',
+};
+
+const inWords = ({ kind, broker, topic, group, messages }: Holding): string =>
+  `${messages} ${WORDS[kind]} of topic ${topic}${group === undefined ? '' : ` for group ${group}`} on broker ${broker}`;

@@ -26,6 +26,7 @@ import {
   type Listener,
   type Marks,
   type Owner,
+  type StoredRemovals,
 } from './state';
 import type { DeclaredTag } from './tags';
 import { queuesOf } from './partitions';
@@ -48,9 +49,16 @@ export async function loadTables(state: BrokerState, tables: Tables, brokerName:
   if (identity) state.identity = parseJson<Identity>(identity);
   const permission = await tables.get(tableKeys.fact('permission'));
   if (permission) state.permission = parseJson<BrokerPermission>(permission);
+  const removals = await tables.get(tableKeys.fact('removals'));
+  if (removals) restoreRemovals(state, parseJson<StoredRemovals>(removals));
   const minima = await loadMinima(state, tables);
   await loadTopics(state, tables, brokerName, minima);
   await loadGroups(state, tables);
+}
+
+function restoreRemovals(state: BrokerState, { brokers, leftBy }: StoredRemovals): void {
+  for (const removal of brokers) state.removedBrokers.set(removal.name, removal);
+  state.leftBy = leftBy;
 }
 
 async function rowsOf(state: BrokerState, tables: Tables, family: Family) {

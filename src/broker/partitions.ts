@@ -22,6 +22,10 @@ export function growPartitions(
   return grown.length === partitions.length ? partitions : grown;
 }
 
+/** The list without the queues of these brokers; the others keep their order. */
+export const withoutBrokers = (partitions: readonly Partition[], leaving: readonly string[]): readonly Partition[] =>
+  partitions.filter(({ broker }) => !leaving.includes(broker));
+
 /** Those that take messages, in their order. */
 export const writablePartitions = (partitions: readonly Partition[], writeQueues: number): readonly Partition[] =>
   partitions.filter(({ queueId }) => queueId < writeQueues);

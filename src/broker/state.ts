@@ -112,6 +112,12 @@ export const queueIdOfNumber = (number: number): number => number % 0x10000;
 export type Family =
   't' | 'x' | 'G' | 'u' | 'g' | 'o' | 'D' | 'S' | 'Q' | 'O' | 'N' | 'L' | 'A' | 'b' | 'P' | 'c' | 'w' | 'h' | 'p' | 'e';
 
+/** As one row. */
+export interface StoredRemovals {
+  readonly brokers: readonly Tombstone[];
+  readonly leftBy?: string | undefined;
+}
+
 /** What leaves a tombstone. */
 export type Buried = 'TOPIC' | 'GROUP' | 'PRODUCER_GROUP';
 
@@ -147,6 +153,10 @@ export class BrokerState {
   readonly marks: Marks = { journalHead: 1, idHour: 0, answerBucket: 0, decisionHour: 0, time: 0, epoch: 0 };
   identity: Identity | undefined;
   permission: BrokerPermission = EVERYTHING_ALLOWED;
+  /** Brokers that were removed from the cluster, by name. */
+  readonly removedBrokers = new Map<string, Tombstone>();
+  /** Id of the removal by which this broker itself has left. */
+  leftBy: string | undefined;
   /** Index of the last applied command. */
   applied = 0;
   queueCount = 0;
@@ -523,6 +533,17 @@ export class BrokerState {
   putPermission(permission: BrokerPermission): void {
     this.permission = permission;
     this.overlay.put(tableKeys.fact('permission'), json(permission));
+  }
+
+  /** Remembers that a broker was removed; `isThis`: this one. */
+  removeBroker(removal: Tombstone, isThis: boolean): void {
+    if (!this.removedBrokers.has(removal.name) && this.removedBrokers.size >= LIMITS.removedBrokers)
+      this.removedBrokers.delete(oldestOf(this.removedBrokers));
+    this.removedBrokers.set(removal.name, removal);
+    if (isThis) this.leftBy = removal.id;
+    const removals: StoredRemovals = { brokers: [...this.removedBrokers.values()], leftBy: this.leftBy };
+    this.overlay.put(tableKeys.fact('removals'), json(removals));
+    this.definitionChanges++;
   }
 
   newTopicState(record: Topic): TopicState {

@@ -6,7 +6,7 @@ export type TopicType = 'NORMAL' | 'FIFO' | 'DELAY' | 'TRANSACTION' | 'MIXED';
 export type Permission = 'RW' | 'R' | 'W' | 'NONE';
 export type TagPolicy = 'OPEN' | 'DECLARED';
 
-/** `partitions` only grows: messageGroups and allocation count on the order of this list, never on the live route. */
+/** `partitions` grows at its end and loses queues only with their whole broker: messageGroups and allocation count on the order of this list, never on the live route. */
 export interface Partition {
   readonly broker: string;
   readonly queueId: number;
@@ -45,11 +45,16 @@ export interface TopicPatch {
   /** It gets queues on these, too. */
   readonly brokers?: readonly string[];
   readonly allowReorder?: boolean;
+  /** These lose their queues of it. */
+  readonly leaving?: readonly string[];
   /** It is refused while a group has unread messages in queues that it takes away. Absent in commands of old journals. */
   readonly keepsUnread?: boolean;
 }
 
-/** Its home: the one broker that changes it, and tells the others. It never moves. */
+/** Its messages may have messageGroups, whose order is kept. */
+export const takesGroups = ({ type }: Pick<Topic, 'type'>): boolean => type === 'FIFO' || type === 'MIXED';
+
+/** Its home: the one broker that changes it, and tells the others. It moves only when this broker's queues leave the topic. */
 export const homeOf = ({ partitions }: Pick<Topic, 'partitions'>): string => partitions[0]!.broker;
 
 export const readable = (permission: Permission): boolean => permission === 'RW' || permission === 'R';

@@ -3,14 +3,15 @@ import { GantryError } from '../base/errors';
 import { LIMITS } from '../base/limits';
 import type { Applied, CommandOf, Outcome } from './apply';
 import type { Precondition } from './command';
+import { departureRefusal, withdrawTopic } from './departures';
 import { queuesBehind, stillHeld, unreadIn, type Holding } from './holdings';
 import { Queue } from './queue';
 import { groupOfOwnTopic, isSystemTopic, subscriptionTo } from './group';
 import { removeGroup } from './groupChanges';
 import type { BrokerState, GroupState, TopicState } from './state';
 import type { DeclaredTag } from './tags';
-import { brokersIn, growPartitions, writablePartitions } from './partitions';
-import { checkQueueCounts, homeOf, type Topic, type TopicPatch } from './topic';
+import { brokersIn, growPartitions, withoutBrokers, writablePartitions } from './partitions';
+import { checkQueueCounts, homeOf, takesGroups, type Topic, type TopicPatch } from './topic';
 import { dropTopic } from './topicRemoval';
 
 export interface TopicChange {
@@ -103,27 +104,48 @@ export function addQueues(state: BrokerState, topic: TopicState, queues: number)
   }
 }
 
-export function updateTopic(state: BrokerState, applied: Applied<CommandOf<'updateTopic'>>): Outcome<'updateTopic'> {
-  const { command, time } = applied;
+type UpdateCommand = CommandOf<'updateTopic'>;
+
+export function updateTopic(state: BrokerState, applied: Applied<UpdateCommand>): Outcome<'updateTopic'> {
+  const { command, index, time } = applied;
   const topic = state.topics.get(command.no);
   if (!topic) return { refused: new GantryError('TOPIC_NOT_FOUND', 'the topic was deleted meanwhile') };
-  const failed = preconditionRefusal(command, topic.record.version, `topic ${topic.record.name}`);
-  if (failed) return { refused: failed };
-  const before = topic.record;
-  const { allowReorder, keepsUnread, ...patch } = command.patch;
-  const merged = merge(before, patch);
-  const refused = refuseUpdate(state, topic, merged, allowReorder === true);
+  const refused = updateRefusal(state, topic, command);
   if (refused) return { refused };
-  const unread = keepsUnread ? unreadIn(state, topic, queuesBehind(topic, merged.readQueues)) : [];
-  if (unread.length > 0) return { refused: queuesInUse(merged, unread) };
-  const grown = merged.partitions !== before.partitions;
-  if (!grown && COMPARED.every((field) => before[field] === merged[field]))
+  const before = topic.record;
+  const merged = merge(before, command.patch);
+  const moved = merged.partitions !== before.partitions;
+  if (!moved && COMPARED.every((field) => before[field] === merged[field]))
     return { ok: { topic: before, changed: false } };
   topic.record = { ...merged, version: before.version + 1, updatedAt: time };
-  addQueues(state, topic, merged.readQueues);
-  state.putTopic(topic, false);
+  if (leaves(command)) withdrawTopic(state, topic, index);
+  else {
+    addQueues(state, topic, merged.readQueues);
+    state.putTopic(topic, false);
+  }
   return { ok: { topic: topic.record, changed: true } };
 }
+
+/** What speaks against an update now; it is judged again when it is applied. */
+export function updateRefusal(
+  state: BrokerState,
+  topic: TopicState,
+  command: Omit<UpdateCommand, 'kind'>,
+): GantryError | undefined {
+  const failed = preconditionRefusal(command, topic.record.version, `topic ${topic.record.name}`);
+  if (failed) return failed;
+  const { allowReorder, keepsUnread } = command.patch;
+  const merged = merge(topic.record, command.patch);
+  const refused = refuseUpdate(state, topic, merged, allowReorder === true);
+  if (refused || !keepsUnread) return refused;
+  if (leaves(command)) return departureRefusal(state, topic);
+  const unread = unreadIn(state, topic, queuesBehind(topic, merged.readQueues));
+  return unread.length > 0 ? queuesInUse(merged, unread) : undefined;
+}
+
+/** Its queues leave the broker that decides. */
+const leaves = ({ patch, broker }: Pick<UpdateCommand, 'patch' | 'broker'>): boolean =>
+  patch.leaving?.includes(broker) === true;
 
 /** Fewer queues would leave unread messages without a reader. */
 export const queuesInUse = ({ name, readQueues }: Pick<Topic, 'name' | 'readQueues'>, unread: readonly Holding[]) =>
@@ -133,10 +155,11 @@ export const queuesInUse = ({ name, readQueues }: Pick<Topic, 'name' | 'readQueu
     'say force=true, which leaves them stranded until readQueues grows back. Lowering writeQueues first lets no more come',
   );
 
-function merge(before: Topic, patch: Omit<TopicPatch, 'allowReorder' | 'keepsUnread'>): Topic {
-  const { description, brokers = [], ...rest } = patch;
-  const all = [...new Set([...brokersIn(before.partitions), ...[...brokers].sort()])];
-  const partitions = growPartitions(before.partitions, all, rest.readQueues ?? before.readQueues);
+function merge(before: Topic, patch: TopicPatch): Topic {
+  const { description, brokers = [], leaving = [], allowReorder: _allow, keepsUnread: _keeps, ...rest } = patch;
+  const staying = leaving.length === 0 ? before.partitions : withoutBrokers(before.partitions, leaving);
+  const all = [...new Set([...brokersIn(staying), ...[...brokers].sort()])];
+  const partitions = growPartitions(staying, all, rest.readQueues ?? before.readQueues);
   const merged: Topic = { ...before, ...rest, partitions };
   if (description === undefined) return merged;
   if (description !== null) return { ...merged, description };
@@ -171,8 +194,6 @@ function refuseUpdate(
   }
   return undefined;
 }
-
-const takesGroups = ({ type }: Topic): boolean => type === 'FIFO' || type === 'MIXED';
 
 /** A messageGroup's place follows from the list of writable queues: it is the same for all while that is. */
 function movesGroups(before: Topic, after: Topic): boolean {

@@ -19,7 +19,7 @@ import {
   type TopicPatch,
   type TopicType,
 } from './topic';
-import { preconditionRefusal, type TopicChange, type TagChange } from './topicChanges';
+import { preconditionRefusal, updateRefusal, type TopicChange, type TagChange } from './topicChanges';
 
 export interface NewTopic {
   readonly name: string;
@@ -80,6 +80,21 @@ export class Topics {
       broker: this.#core.brokerName,
       ...condition,
     });
+  }
+
+  /** Throws what speaks against an update that other brokers prepare before it is decided. */
+  checkUpdate(name: string, patch: TopicPatch, condition: Precondition): void {
+    const { state, brokerName } = this.#core;
+    const topic = topicNamed(state, name);
+    checkHome(this.#core, topic.record);
+    const refused = updateRefusal(state, topic, { no: topic.record.no, patch, broker: brokerName, ...condition });
+    if (refused) throw refused;
+  }
+
+  /** Its queues here go; other brokers have it. Throws IN_USE while messages of it are held here, unless forced. */
+  async leave(name: string, force: boolean): Promise<TopicChange> {
+    const { record } = topicNamed(this.#core.state, name);
+    return this.#core.submit({ kind: 'leaveTopic', no: record.no, force });
   }
 
   async delete(name: string, force: boolean, condition: Precondition = {}): Promise<TopicChange> {

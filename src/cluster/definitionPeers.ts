@@ -32,6 +32,8 @@ export interface DefinitionPeers {
   ): Promise<readonly (GantryError | undefined)[]>;
   /** Asks a broker what it holds of a topic in queues from number `fromQueue` on. Rejects with a GantryError. */
   holdings(broker: string, topic: string, fromQueue: number, signal: AbortSignal): Promise<readonly Holding[]>;
+  /** Tells a broker to give up its queues of a topic. Rejects with a GantryError, IN_USE when it still holds messages. */
+  leave(broker: string, topic: string, force: boolean, signal: AbortSignal): Promise<void>;
   /** Asks a broker for a page of what it knows. Rejects with a GantryError. */
   list(broker: string, question: DefinitionQuestion, signal: AbortSignal): Promise<DefinitionAnswer>;
 }

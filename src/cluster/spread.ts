@@ -62,6 +62,22 @@ export class Spread {
     return lists.flat();
   }
 
+  /**
+   * Has other brokers give up their queues of a topic. Rejects with IN_USE while one holds messages, and with
+   * SERVICE_NOT_AVAILABLE when one cannot be asked; with `force` that one is passed by, and learns it later.
+   */
+  async leave(brokers: readonly string[], topic: string, force: boolean): Promise<void> {
+    for (const broker of brokers) {
+      try {
+        await this.#within(broker, (signal) => this.#parts.peers.leave(broker, topic, force, signal));
+      } catch (error) {
+        if (!(error instanceof GantryError)) throw error;
+        if (error.code === 'IN_USE') throw error;
+        if (error.code !== 'TOPIC_NOT_FOUND' && !force) throw cannotTell(broker, topic);
+      }
+    }
+  }
+
   async #holdingsAt(broker: string, topic: string, fromQueue: number): Promise<readonly Holding[]> {
     try {
       return await this.#within(broker, (signal) => this.#parts.peers.holdings(broker, topic, fromQueue, signal));

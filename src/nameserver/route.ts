@@ -11,7 +11,7 @@ export type { Permission } from './permission';
 export type TopicType = 'NORMAL' | 'FIFO' | 'DELAY' | 'TRANSACTION' | 'MIXED';
 export type Role = 'MASTER' | 'SLAVE';
 
-/** A queue of a topic, as its append-only partition list names it. */
+/** A queue of a topic, as its list of partitions names it. */
 export interface Partition {
   readonly broker: string;
   readonly queueId: number;

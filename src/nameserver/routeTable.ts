@@ -330,11 +330,13 @@ function assembleRoute(topic: string, groups: readonly LiveGroup[]): TopicRoute 
   }
   if (newest === undefined) return undefined;
   const { id, version, partitions } = newest;
+  // A broker whose queues have left the topic, and that has not heard of it yet, is in no route.
+  const holders = new Set(partitions.map(({ broker }) => broker));
   const brokers: RouteBroker[] = [];
   const queues: RouteQueues[] = [];
   for (const live of groups) {
     const held = live.source.topics.get(topic);
-    if (held?.id !== id) continue;
+    if (held?.id !== id || !holders.has(live.group.broker)) continue;
     brokers.push(routeBroker(live));
     queues.push(routeQueues(live, held));
   }

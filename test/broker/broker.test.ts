@@ -11,6 +11,7 @@ import type { Tables } from '../../storage/tables';
 import { GantryError } from '../../src/base/errors';
 import { KIND } from '../../src/broker/command';
 import { deletionOf, producerGroupDefinition, type Definition } from '../../src/broker/definition';
+import { leaveForGood } from '../../src/broker/removal';
 import { Flusher } from '../../src/broker/flusher';
 import { keyHash } from '../../src/broker/keyIndex';
 import { loadTables, replay } from '../../src/broker/load';
@@ -86,6 +87,7 @@ async function contentOf(state: BrokerState, tables: Tables) {
     marks: state.marks,
     identity: state.identity,
     permission: state.permission,
+    removals: [[...state.removedBrokers], state.leftBy],
     notes: [...state.notes.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     counts: state.counts,
     queueCount: state.queueCount,
@@ -390,7 +392,14 @@ const step = fc.oneof(
       word: fc.boolean(),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('deleteTopic' as const), topic, force: fc.boolean() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constantFrom('deleteTopic' as const, 'leaveTopic' as const),
+      topic,
+      force: fc.boolean(),
+    }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -567,7 +576,8 @@ const step = fc.oneof(
   },
   { weight: 8, arbitrary: fc.record({ do: fc.constant('flush' as const) }) },
 );
-type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
+/** Behind the last one little can happen: it stands in one history alone. */
+type Step = (typeof step extends fc.Arbitrary<infer S> ? S : never) | { readonly do: 'leaveCluster' };
 
 /** What consumers hold: what they polled last, by group and consumer, and receipts. */
 class Held {
@@ -658,9 +668,18 @@ async function act(t: Bench, s: Step, held: Held): Promise<unknown> {
         tagPolicy: s.declared ? 'DECLARED' : 'OPEN',
       });
     case 'updateTopic':
-      return rooms.topics.update(s.topic, { readQueues: s.read, writeQueues: s.write, allowReorder: s.word });
+      return rooms.topics.update(s.topic, {
+        readQueues: s.read,
+        writeQueues: s.write,
+        allowReorder: s.word,
+        keepsUnread: !s.word,
+      });
     case 'deleteTopic':
       return rooms.topics.delete(s.topic, s.force);
+    case 'leaveTopic':
+      return rooms.topics.leave(s.topic, s.force);
+    case 'leaveCluster':
+      return leaveForGood(rooms.core, true);
     case 'putTag':
       return rooms.topics.putTag(s.topic, s.tag, undefined);
     case 'deleteTag':
@@ -899,10 +918,17 @@ const EVERYTHING_ONCE: Step[] = [
   { do: 'deleteTopic', topic: 'mail', force: true },
 ];
 
+/** Another one, at whose end nothing is left. */
+const LEAVING: Step[] = [
+  ...EVERYTHING_ONCE,
+  { do: 'leaveTopic', topic: 'orders', force: true },
+  { do: 'leaveCluster' },
+];
+
 test('any history: live, replayed whole, replayed behind lagging tables, and loaded are the same', async () => {
   const kinds = new Set<number>();
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), async (steps) => {
+    fc.asyncProperty(fc.array<Step>(step, { minLength: 20, maxLength: 120, size: 'max' }), async (steps) => {
       const t = await setup({ seed: 7 });
       for (const name of TOPICS.slice(0, 2)) await t.topic(name, { type: 'MIXED' });
       await t.group('billing', { retryDelaysMs: [0], maxAttempts: 1 });
@@ -940,7 +966,7 @@ test('any history: live, replayed whole, replayed behind lagging tables, and loa
       await folder.close();
       await other.close();
     }),
-    { numRuns: 80, examples: [[EVERYTHING_ONCE]] },
+    { numRuns: 80, examples: [[EVERYTHING_ONCE], [LEAVING]] },
   );
   // A command that no history holds is one whose rule nothing here has compared.
   expect([...kinds].sort((a, b) => a - b)).toEqual(Object.values(KIND));

@@ -154,6 +154,8 @@ const ONE_OF_EACH: { [K in Kind]: Extract<Command, { kind: K }> } = {
     broker: 'broker-a',
     start: [{ topic: 2, queueId: 0, nextOffset: 4 }],
   },
+  leaveTopic: { kind: 'leaveTopic', no: 7, force: false },
+  leaveCluster: { kind: 'leaveCluster', name: 'broker-a', id: '8c1f0e5a9b3d7c42', force: true },
   putNote: { kind: 'putNote', name: 'g+i', value: '{}', version: 17, ttlMs: 360_000, old: ['g+j'] },
   trim: {
     kind: 'trim',
@@ -202,6 +204,8 @@ test('the numbers of the kinds are on disk and stay what they are', () => {
     install: 27,
     putNote: 30,
     deleteProducerGroup: 42,
+    leaveTopic: 45,
+    leaveCluster: 46,
   });
 });
 

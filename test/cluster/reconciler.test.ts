@@ -28,6 +28,10 @@ class FakePeers implements DefinitionPeers {
     return Promise.reject(new Error('a reconciler tells nobody'));
   }
 
+  leave(): Promise<never> {
+    return Promise.reject(new Error('a reconciler takes nothing away'));
+  }
+
   holdings(): Promise<never> {
     return Promise.reject(new Error('a reconciler takes nothing away'));
   }

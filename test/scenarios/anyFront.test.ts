@@ -328,6 +328,8 @@ test('operators see and change brokers from anywhere', async () => {
     const { body } = await call('sendMessages', { path: orders, body: { body: 'elsewhere' } });
     expect(body.results[0]!.broker).toBe('a');
   }
+  for (const { body } of await everywhere('removeBroker', { path: { broker: 'b' }, query: { dryRun: true } }))
+    expect([body.reachable, body.permission, body.safe]).toEqual([true, 'R', body.holdings.length === 0]);
   await call('setBrokerPermission', { path: { broker: 'b' }, body: { permission: 'RW' } });
 });
 

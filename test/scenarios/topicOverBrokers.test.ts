@@ -268,7 +268,7 @@ test('a topic is spread to a broker that is new, and its groups follow', async (
   await create('a', ['a', 'b']);
   await at('a', 'putGroup', { ...billing, body: { topic: 'orders' } });
   await cluster.addBroker('c');
-  const spread = await at('a', 'updateTopic', { ...orders, body: { brokers: ['c'] } });
+  const spread = await at('a', 'updateTopic', { ...orders, body: { brokers: ['a', 'b', 'c'] } });
   expect(spread.body.partitions.map(({ broker, queueId }) => `${broker}${queueId}`)).toEqual([
     'a0',
     'a1',
@@ -282,7 +282,7 @@ test('a topic is spread to a broker that is new, and its groups follow', async (
     expect(await topicAt(name)).toEqual(await topicAt('a'));
     expect((await at(name, 'getGroup', billing)).body).toEqual((await at('a', 'getGroup', billing)).body);
   }
-  const nobody = await at('a', 'updateTopic', { ...orders, body: { brokers: ['nobody'] } });
+  const nobody = await at('a', 'updateTopic', { ...orders, body: { brokers: ['a', 'b', 'c', 'nobody'] } });
   expect(nobody.problem.code).toBe('BROKER_NOT_FOUND');
 });
 

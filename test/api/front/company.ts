@@ -135,6 +135,10 @@ export class Company extends Front {
         ...retryHandlers({ broker }),
         ...deadLetterHandlers({ broker }),
         ...readinessHandlers({ broker }),
+        getTopic: ({ path }: { path: { topic: string } }): Answer => ({
+          status: 200,
+          body: broker.rooms.topics.get(path.topic),
+        }),
       };
       this.#hops.set(name, new Front({ ...shared, clients, here: { name, handlers } }));
     }
