@@ -12,7 +12,7 @@ import type { Routes } from '../../src/cluster/routes';
 import { REMIND_MS, type Spread, type Told } from '../../src/cluster/spread';
 import { etagOf, preconditionOf } from '../etag';
 import { nameOf } from '../names';
-import type { Answer, HandlerTable } from '../operation';
+import type { Answer, Call, HandlerTable } from '../operation';
 import { afterOf, listCursor } from '../paging';
 import { goneAnswer, notTold, resultsOf } from '../told';
 
@@ -83,20 +83,7 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
       return { status: 200, body: topicView(topic), headers: { ETag: topicTag(topic) } };
     },
 
-    async updateTopic({ path, query, body, headers }) {
-      const name = nameOf(path.topic);
-      const { added, leaving } = brokersChange(broker.rooms.topics.get(name), body.brokers ?? undefined);
-      await checkBrokers(deps, added);
-      const { brokers: _, ...fields } = withDefaults(body, defaultQueues);
-      const spread = { ...(added.length > 0 ? { brokers: added } : {}), ...(leaving.length > 0 ? { leaving } : {}) };
-      const patch = { ...fields, ...spread, keepsUnread: !query.force };
-      if (patch.keepsUnread) await checkShrinking(deps, name, patch.readQueues);
-      if (leaving.length > 0)
-        return leave(deps, { name, patch, force: query.force }, preconditionOf(headers, idOf(broker, name)));
-      const { topic } = await broker.rooms.topics.update(name, patch, preconditionOf(headers, idOf(broker, name)));
-      const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
-      return { status: 200, body: { ...topicView(topic), ...notTold(told) }, headers: { ETag: topicTag(topic) } };
-    },
+    updateTopic: (call) => update(deps, call),
 
     async deleteTopic(call) {
       const { path, query, headers } = call;
@@ -134,6 +121,22 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
       return { status: 200, body: { queues } };
     },
   };
+}
+
+async function update(deps: TopicDeps, { path, query, body, headers }: Call<'updateTopic'>): Promise<Answer> {
+  const { broker, defaultQueues, registered } = deps;
+  const name = nameOf(path.topic);
+  const { added, leaving } = brokersChange(broker.rooms.topics.get(name), body.brokers ?? undefined);
+  await checkBrokers(deps, added);
+  const { brokers: _, ...fields } = withDefaults(body, defaultQueues);
+  const spread = { ...(added.length > 0 ? { brokers: added } : {}), ...(leaving.length > 0 ? { leaving } : {}) };
+  const patch = { ...fields, ...spread, keepsUnread: !query.force };
+  if (patch.keepsUnread) await checkShrinking(deps, name, patch.readQueues);
+  if (leaving.length > 0)
+    return leave(deps, { name, patch, force: query.force }, preconditionOf(headers, idOf(broker, name)));
+  const { topic } = await broker.rooms.topics.update(name, patch, preconditionOf(headers, idOf(broker, name)));
+  const [told] = await Promise.all([tellTopic(deps, topic), registered()]);
+  return { status: 200, body: { ...topicView(topic), ...notTold(told) }, headers: { ETag: topicTag(topic) } };
 }
 
 /** Tells the topic's other brokers what is known of it now; who gets it for the first time gets the groups that read it, too. */

@@ -6,9 +6,9 @@ import { isSystemTopic } from './group';
 import { homeOf, takesGroups, type Topic } from './topic';
 
 /** This broker leaves; durable when it resolves. Throws IN_USE while it takes messages or holds some, unless forced. */
-export async function leaveForGood({ submit, chance, brokerName }: Core, force: boolean): Promise<BrokerRemoval> {
-  const id = chance.bytes(8).toString('hex');
-  return deletionOf('BROKER', await submit({ kind: 'leaveCluster', name: brokerName, id, force }));
+export async function leaveForGood(core: Core, force: boolean): Promise<BrokerRemoval> {
+  const id = core.chance.bytes(8).toString('hex');
+  return deletionOf('BROKER', await core.submit({ kind: 'leaveCluster', name: core.brokerName, id, force }));
 }
 
 /** The removal of another broker, which cannot be asked. */
