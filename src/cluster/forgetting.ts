@@ -2,7 +2,7 @@
 import type { Clock } from '../base/clock';
 import { failureFields, type Log } from '../base/log';
 import { withDeadline } from './deadline';
-import type { NameserverPeer } from './nameserverPeer';
+import { hostPortOf, type NameserverPeer } from './nameserverPeer';
 
 /** Longest wait for one NameServer; one that cannot be asked drops the broker by itself. */
 const FORGET_MS = 2000;
@@ -21,7 +21,7 @@ export async function forgetEverywhere({ clock, log, nameservers }: ForgettingPa
       await withDeadline(clock, FORGET_MS, NEVER, (signal) => unregisterAll(peer, broker, signal));
     } catch (error) {
       log.info(
-        { nameserver: peer.address, broker, ...failureFields(error) },
+        { nameserver: hostPortOf(peer), broker, ...failureFields(error) },
         'a removed broker is not unregistered here',
       );
     }

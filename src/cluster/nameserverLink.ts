@@ -13,7 +13,7 @@ import { failureFields, type Log } from '../base/log';
 import { sameVersion, type DataVersion, type Registration, type RegistrationAnswer } from '../nameserver/route';
 import type { RefusedClaim } from '../nameserver/route';
 import { withDeadline } from './deadline';
-import type { NameserverPeer } from './nameserverPeer';
+import { hostPortOf, type NameserverPeer } from './nameserverPeer';
 
 /**
  * A refusal is remembered for so long beyond the last one, milliseconds, though the NameServer cannot be reached any
@@ -208,11 +208,11 @@ export class NameserverLink {
 
   #succeed(registration: Registration, { refusedClaim }: RegistrationAnswer): void {
     const { clock, log, peer, broker } = this.#options;
-    if (registration.mode === 'FULL') log.info({ nameserver: peer.address }, 'registered at a NameServer');
-    else if (this.#failures > 0) log.info({ nameserver: peer.address }, 'NameServer answers again');
+    if (registration.mode === 'FULL') log.info({ nameserver: hostPortOf(peer) }, 'registered at a NameServer');
+    else if (this.#failures > 0) log.info({ nameserver: hostPortOf(peer) }, 'NameServer answers again');
     if (refusedClaim !== undefined && refusedClaim.address !== this.#status.refusedClaim?.address)
       log.warn(
-        { nameserver: peer.address, broker, claimant: refusedClaim.address },
+        { nameserver: hostPortOf(peer), broker, claimant: refusedClaim.address },
         'another process wants to register with the name of this broker and is refused',
       );
     this.#failures = 0;
@@ -231,7 +231,7 @@ export class NameserverLink {
   /** The NameServer restarted, dropped this member, or holds another state of it. */
   #forgotten(): void {
     const { log, peer } = this.#options;
-    log.info({ nameserver: peer.address }, 'NameServer does not know this state, registering in full');
+    log.info({ nameserver: hostPortOf(peer) }, 'NameServer does not know this state, registering in full');
     this.#failures = 0;
     this.#acknowledged = undefined;
   }
@@ -241,7 +241,7 @@ export class NameserverLink {
     const refused = isConflict(error);
     const lastError = error instanceof Error ? error.message : String(error);
     if (this.#status.lastError !== lastError) {
-      const facts = { nameserver: peer.address, ...failureFields(error) };
+      const facts = { nameserver: hostPortOf(peer), ...failureFields(error) };
       if (refused)
         log.error(facts, 'another broker lives with the name of this one: it serves nobody until that is gone');
       else log.warn(facts, 'registration at a NameServer failed, will be repeated');
@@ -290,7 +290,7 @@ export class NameserverLink {
       );
     } catch (error) {
       log.info(
-        { nameserver: peer.address, ...failureFields(error) },
+        { nameserver: hostPortOf(peer), ...failureFields(error) },
         'not unregistered, the NameServer will drop this broker',
       );
     }

@@ -8,7 +8,7 @@
 import type { ClusterView, Registration, RegistrationAnswer, RoutePage, TopicRoute } from '../nameserver/route';
 
 export interface NameserverPeer {
-  /** How the NameServer is named in configuration, status and logs. */
+  /** How the NameServer is named in configuration and status. */
   readonly address: string;
 
   /** registerBroker. Throws REGISTRATION_CONFLICT. */
@@ -32,3 +32,6 @@ export interface NameserverPeer {
   /** getNameserverCluster. */
   clusterView(signal: AbortSignal): Promise<ClusterView>;
 }
+
+/** Host and port of a NameServer, as log lines name it: a URL inside of JSON cannot be copied by a double click. */
+export const hostPortOf = ({ address }: NameserverPeer): string => address.replace(/^https?:\/\//, '');

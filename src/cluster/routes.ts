@@ -10,7 +10,7 @@ import { idMarkOf } from '../broker/offsetMessageId';
 import type { ClusterMember, ClusterView, TopicRoute } from '../nameserver/route';
 import { withDeadline } from './deadline';
 import type { LiveBroker } from './fleet';
-import type { NameserverPeer } from './nameserverPeer';
+import { hostPortOf, type NameserverPeer } from './nameserverPeer';
 
 /** Longest wait for one NameServer; then the next is asked. */
 const CALL_MS = 1000;
@@ -97,13 +97,14 @@ export class Routes {
   }
 
   #heard(peer: NameserverPeer): void {
-    if (this.#answered.get(peer) === false) this.#log.info({ nameserver: peer.address }, 'NameServer answers again');
+    if (this.#answered.get(peer) === false)
+      this.#log.info({ nameserver: hostPortOf(peer) }, 'NameServer answers again');
     this.#answered.set(peer, true);
   }
 
   #unheard(peer: NameserverPeer, error: unknown): void {
     if (this.#answered.get(peer) !== false)
-      this.#log.warn({ nameserver: peer.address, ...failureFields(error) }, 'NameServer does not answer');
+      this.#log.warn({ nameserver: hostPortOf(peer), ...failureFields(error) }, 'NameServer does not answer');
     this.#answered.set(peer, false);
   }
 

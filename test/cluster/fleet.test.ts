@@ -19,7 +19,8 @@ async function setup() {
   const registerAt = (nameserver: FakeNameserver['nameserver'], broker: string, topics: readonly string[]) => {
     const address = `${broker}:8080`;
     const messageIdTag = `10.0.0.${broker.charCodeAt(0)}:8080`;
-    const held = topics.map((name) => topic(name, ['a', 'b']));
+    const holders = [...new Set(['a', 'b', broker])];
+    const held = topics.map((name) => topic(name, holders, { version: holders.length }));
     nameserver.register('c', broker, 1, full(held, { address, messageIdTag }));
   };
   const restart = async (nameserver: FakeNameserver) => {

@@ -74,6 +74,12 @@ function indexNamedBy({ code, stderr }: Exit): number {
 
 describe('a clean stop and a start', () => {
   /** Everything that a client can ask for and that has nothing to do with the process that answers. */
+  /** Groups without the messages in flight: after a restart all that a member may have been handed counts. */
+  const durable = (body: unknown) => {
+    const { groups } = body as { groups: { ready: number; inFlight: number }[] };
+    return groups.map(({ ready, inFlight, ...group }) => ({ ...group, there: ready + inFlight }));
+  };
+
   async function everything(child: GantryProcess, sent: readonly Sent[]) {
     const paths = [
       '/v1/topics',
@@ -94,7 +100,7 @@ describe('a clean stop and a start', () => {
     for (const path of paths) {
       const { status, headers, body } = await child.call('GET', path);
       expect([path, status]).toEqual([path, 200]);
-      answers[path] = { etag: headers['etag'], body };
+      answers[path] = { etag: headers['etag'], body: path === '/v1/groups' ? durable(body) : body };
     }
     for (const group of ['billing', 'latest']) {
       const { lag, offsets } = (await child.ask('GET', `/v1/groups/${group}/offsets`)) as {
