@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { fromWire } from '../../api/messageBodies';
 import { toWire } from '../../api/wireMessage';
 import { contentHash } from '../../src/broker/sender';
+import { normalTag } from '../../src/broker/tag';
 import type { OutgoingMessage } from '../../src/broker/message';
 
 const optional = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
@@ -17,7 +18,7 @@ const delay: fc.Arbitrary<Partial<OutgoingMessage>> = fc.oneof(
 
 const described = fc.record({
   contentType: optional(name),
-  tag: optional(name.filter((one) => !one.includes('|'))),
+  tag: optional(name.filter((one) => !one.includes('|')).map(normalTag)),
   keys: optional(fc.array(name, { maxLength: 3 })),
   properties: optional(fc.dictionary(name, text, { maxKeys: 3, noNullPrototype: true })),
   messageId: optional(fc.constant('7F00000104D22A6F9C310005A2B40001')),

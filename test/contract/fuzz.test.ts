@@ -68,9 +68,13 @@ class Attempt {
 const memory = new Memory();
 const requests = new Requests(memory);
 
+/** A broker that was removed serves nothing any more, and cannot be set up again. */
+const harmless = (operation: Operation, parts: RequestParts): RequestParts =>
+  operation.id === 'removeBroker' ? { ...parts, query: { ...parts.query, dryRun: true } } : parts;
+
 const attempts = fc.constantFrom(...contract.operations.values()).chain((operation) =>
   fc.tuple(requests.of(operation), fc.boolean(), fc.nat()).map(([parts, wrong, nth]): Attempt => {
-    if (!wrong) return new Attempt(operation, 'valid', parts, wrong);
+    if (!wrong) return new Attempt(operation, 'valid', harmless(operation, parts), wrong);
     const faults = faultsOf(operation, parts);
     const fault = faults[nth % faults.length]!;
     return new Attempt(operation, fault.what, fault.parts, wrong);
