@@ -1,4 +1,4 @@
-/** What a process registers and is called by, when nobody named it an address to advertise. */
+/** Address that a process registers and is called by when no advertised address is configured. */
 import { isIP } from 'node:net';
 import { isWildcard, joinHostPort } from '../src/config/kinds';
 

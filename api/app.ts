@@ -29,7 +29,7 @@ export interface AppOptions {
   readonly log: Log;
   /** Origins whose pages may call: `https://console.example`. */
   readonly corsOrigins?: readonly string[];
-  /** What this process is called; see HostPolicy. Without it, it is a loopback address alone. */
+  /** Names of this process; see HostPolicy. Default: a loopback address alone. */
   readonly names?: HostNames;
   /** What callers of guarded operations must know; without it everybody may call them. */
   readonly clusterSecret?: string | undefined;

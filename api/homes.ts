@@ -1,4 +1,4 @@
-/** What a broker or a front says of a change that another broker decides about. */
+/** Answers of a broker or a front to a change that another broker decides about. */
 import { GantryError } from '../src/base/errors';
 import { STATUS } from './problem';
 

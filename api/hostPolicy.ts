@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { GantryError } from '../src/base/errors';
 
-/** What a process is configured to be called. */
+/** Configured names of a process. */
 export interface HostNames {
   /** Where it listens: an address, or a name. */
   readonly host: string;

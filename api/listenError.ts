@@ -1,6 +1,6 @@
 /** Why a process cannot listen, in a sentence that names the option to change. */
 
-/** What was to be listened on. */
+/** Address that a process was to listen on. */
 export interface ListenPlace {
   readonly host: string;
   readonly port: number;

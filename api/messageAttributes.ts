@@ -11,7 +11,7 @@ export interface FieldFault {
   readonly detail: string;
 }
 
-/** What is wrong with a message beside its body, or undefined. `tag` is a normal one (src/broker/tag.ts). */
+/** Fault of a message beside its body, or undefined. `tag` is a normal one (src/broker/tag.ts). */
 export function attributeFault(
   tag: string | undefined,
   keys: readonly string[] | undefined,

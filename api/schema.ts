@@ -75,7 +75,7 @@ export function closed(schema: unknown): unknown {
   return copy;
 }
 
-/** What the contract says of a time to those who send integers. */
+/** Keywords of a time's schema that hold for integers only. */
 const OF_INTEGERS = new Set(['type', 'format', 'minimum', 'maximum']);
 
 /** Keywords whose values are data, not schemas. */

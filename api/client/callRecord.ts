@@ -1,4 +1,4 @@
-/** What came of the calls to other brokers: counted for the metrics, and told in the log whenever it changes. */
+/** Outcomes of the calls to other brokers: counted for the metrics, and logged whenever the outcome changes. */
 import { GantryError } from '../../src/base/errors';
 import { LIMITS } from '../../src/base/limits';
 import type { Log } from '../../src/base/log';
@@ -31,7 +31,7 @@ export class CallRecord {
     else this.#log.warn({ broker, failure }, 'broker does not answer');
   }
 
-  /** What came of the last call to a broker; undefined if there was none. */
+  /** Outcome of the last call to a broker; undefined if there was none. */
   last(broker: string): Failure | 'answered' | undefined {
     return this.#last.get(broker);
   }

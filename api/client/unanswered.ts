@@ -1,4 +1,4 @@
-/** What is known of a call that was sent and brought no answer: whether it may have been done, and whether to repeat it. */
+/** Rules for a call that was sent and brought no answer: whether it may have been done, and whether to repeat it. */
 import { GantryError } from '../../src/base/errors';
 import type { Operation } from '../contract';
 

@@ -97,7 +97,7 @@ export function consumerFront(rounds: Rounds, places: GroupPlaces): HandlerTable
     const { group } = call.path;
     const brokers = await front.fleet.brokersOf(topic);
     if (known && !brokers.includes(known.home)) throw notAtHome(group, topic, known.home);
-    // What is new another broker creates while the home is away; a change of what the group reads waits for the home.
+    // Another broker creates a new group while the home is away; a change of the topics of a group waits for the home.
     const asked = known ? [...new Set([known.home, ...brokers])] : brokers;
     const [broker] = await homes.living(call, topic, asked);
     if (known && broker !== known.home) throw homeAway(`group ${group}`, known.home);

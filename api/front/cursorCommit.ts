@@ -67,7 +67,7 @@ export async function commitCursors(
     return resultsOf(front.change(call, broker, 'commitOffsets', asked));
   }
 
-  /** What became of it only the cursor itself can name. */
+  /** Results of a part whose broker gave none: only the cursor itself names the positions. */
   function itemsOf({ broker, covered }: Omit<(typeof parts)[number], 'cursor'>, error: GantryError): BulkItem[] {
     const refused = failed(error, call.requestId);
     return covered.map(({ ofFirstTopic, queueId, position }) => ({
@@ -97,6 +97,6 @@ async function resultsOf(asking: Promise<PeerAnswer>): Promise<readonly BulkItem
   }
 }
 
-/** What is undefined is not said. */
+/** A copy of the body without its undefined fields. */
 export const withoutAbsent = <T extends object>(body: T): never =>
   Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined)) as never;

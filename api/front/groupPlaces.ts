@@ -26,7 +26,7 @@ interface GroupView {
   readonly subscriptions: readonly { readonly topic: string; readonly filter: FilterSpec }[];
 }
 
-/** What a group reads, by the word of one broker. */
+/** Topics that a group reads, as one broker reports them. */
 interface Reading {
   readonly broker: string;
   readonly topics: readonly string[];

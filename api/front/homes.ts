@@ -14,7 +14,7 @@ export class Homes {
     this.#rounds = rounds;
   }
 
-  /** Those of a topic's brokers that answer now, in their order. Throws SERVICE_NOT_AVAILABLE when none does. */
+  /** Brokers of a topic that answer now, in their order. Throws SERVICE_NOT_AVAILABLE when none does. */
   async living(call: AskingNow, topic: string, brokers: readonly string[]): Promise<readonly string[]> {
     if (brokers.length === 1 || brokers[0] === this.#rounds.front.here) return brokers;
     const { away } = await this.#rounds.everybody(call, brokers, 'getTopic', { path: { topic }, query: {} });

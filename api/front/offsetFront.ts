@@ -24,7 +24,7 @@ interface Progress {
   readonly offsets: readonly object[];
 }
 
-/** What one broker made of a reset. */
+/** Result of a reset at one broker. */
 interface ResetPart {
   readonly results: readonly object[];
   readonly retriesToCome: number;

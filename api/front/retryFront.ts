@@ -87,7 +87,7 @@ export function retryFront(rounds: Rounds, places: GroupPlaces): HandlerTable<'s
 /** Brokers whose part of the cursor is not committed, and which of all could not be asked. */
 type Open = Pick<CursorCommitted, 'uncommitted' | 'unavailable'>;
 
-/** What is said of the cursor; nothing without one. */
+/** Response fields about the cursor; undefined without one. */
 const committed = (uncommitted: readonly string[] | undefined) =>
   uncommitted && { cursorCommitted: uncommitted.length === 0, ...(uncommitted.length > 0 ? { uncommitted } : {}) };
 

@@ -1471,7 +1471,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What this broker still holds of a topic
+         * List the holdings of this broker in a topic
          * @description Asked by the home of a topic before it takes queues away.
          */
         get: operations["listHoldings"];
@@ -1559,7 +1559,7 @@ export interface paths {
         get?: never;
         /**
          * Register a broker, or say that it lives
-         * @description Called by brokers: FULL when they start and whenever the NameServer says `known: false`, CHANGES when topics change, HEARTBEAT every 30 s. Who is silent for longer than its time-out is gone. The answer names the group’s master, by which slaves find it. A broker name belongs to one cluster and one data folder (`folderId`), and an id to one process: while that lives, another one is 409 REGISTRATION_CONFLICT, and the answer to the living one tells of it (`refusedClaim`).
+         * @description Called by brokers: FULL when they start and whenever the NameServer says `known: false`, CHANGES when topics change, HEARTBEAT every 30 s. A broker that is silent for longer than its time-out is gone. The answer names the group’s master, by which slaves find it. A broker name belongs to one cluster and one data folder (`folderId`), and an id to one process: while that lives, another one is 409 REGISTRATION_CONFLICT, and the answer to the living one tells of it (`refusedClaim`).
          */
         put: operations["registerBroker"];
         post?: never;
@@ -1869,7 +1869,7 @@ export interface components {
             /** @description Brokers to create the topic on. Default: all brokers that have a master. */
             brokers?: string[];
         };
-        /** @description What to change; absent fields stay as they are, null resets a field to its default. */
+        /** @description Changes to a topic; absent fields stay as they are, null resets a field to its default. */
         UpdateTopicRequest: {
             /**
              * Format: int32
@@ -1893,7 +1893,7 @@ export interface components {
             tagPolicy?: "OPEN" | "DECLARED";
             /** @description What the topic is for, in words for people. */
             description?: string;
-            /** @description All brokers that the topic is to have queues on. Brokers that are added get queues. Those that are left out lose theirs for good: with 409 IN_USE while they hold messages that are needed (`holdings`), unless `force=true`, which loses them. One request adds brokers or leaves some out, not both. */
+            /** @description All brokers that the topic is to have queues on. Brokers that are added get queues. Brokers that are left out lose theirs for good: with 409 IN_USE while they hold messages that are needed (`holdings`), unless `force=true`, which loses them. One request adds brokers or leaves some out, not both. */
             brokers?: string[];
             /** @description Needed to change how many queues of a FIFO or MIXED topic take messages, or to spread it: its messageGroups may move to other queues, so that a later message may be read before an earlier one. Not stored. */
             allowReorder?: boolean;
@@ -1989,7 +1989,7 @@ export interface components {
              */
             messages: number;
         };
-        /** @description What a removal of a broker did, or would do. */
+        /** @description Result of a removal of a broker, or its preview. */
         RemoveBrokerResult: {
             /** @description Name of the broker group. */
             broker: string;
@@ -2015,7 +2015,7 @@ export interface components {
             /** @description Brokers that could not be told; they learn of it when they return. */
             unavailable?: string[];
         };
-        /** @description What a topic has on a broker. */
+        /** @description Part of a topic that is on one broker. */
         TopicOnBroker: {
             /** @description Name of the topic. */
             topic: string;
@@ -2032,7 +2032,7 @@ export interface components {
             /** @description Also when messages are lost with them. */
             force: boolean;
         };
-        /** @description What a broker still holds. */
+        /** @description Holdings of a broker. */
         HoldingList: {
             /** @description One entry for each kind, topic and group. */
             holdings: components["schemas"]["Holding"][];
@@ -2660,7 +2660,7 @@ export interface components {
             /** @description For people. */
             description?: string;
         };
-        /** @description What to change; absent fields stay as they are, null resets a field to its default. */
+        /** @description Changes to a producer group; absent fields stay as they are, null resets a field to its default. */
         UpdateProducerGroupRequest: {
             /**
              * Format: int32
@@ -3020,8 +3020,8 @@ export interface components {
              */
             type: "TAG" | "SQL92";
             /**
-             * @description TAG: tags joined by `||`, such as `created || paid`; `*` or nothing takes all messages. What no message can have as
-             *     its tag (an empty one, `*` among others, a single `|`, control characters) is refused.
+             * @description TAG: tags joined by `||`, such as `created || paid`; `*` or nothing takes all messages. A text that no message
+             *     can have as its tag (an empty one, `*` among others, a single `|`, control characters) is refused.
              *
              *     SQL92: a condition such as `region = 'eu' AND total >= 100` over properties, over `TAGS` (the tag) and
              *     `KEYS` (the keys, joined by a blank). Operators: `= <> < <= > >=`, `[NOT] BETWEEN 1 AND 5`,
@@ -3170,7 +3170,7 @@ export interface components {
             /** @description What the group is for, in words for people. */
             description?: string;
         };
-        /** @description What to change; absent fields stay as they are, null resets a field to its default. */
+        /** @description Changes to a group; absent fields stay as they are, null resets a field to its default. */
         UpdateGroupRequest: {
             /** @description Which messages the group takes; null takes all. */
             filter?: components["schemas"]["FilterRequest"];
@@ -3269,7 +3269,7 @@ export interface components {
             lag: number;
             /**
              * Format: int64
-             * @description Those of them that nobody was handed.
+             * @description Messages of `lag` that no consumer was handed.
              */
             ready: number;
             /**
@@ -4281,7 +4281,7 @@ export interface components {
             journal: components["schemas"]["JournalPositions"];
             /** @description What went through since it started. */
             traffic: components["schemas"]["Traffic"];
-            /** @description What goes through per second, over a minute at most; absent in its first second. */
+            /** @description Messages and bytes per second, over a minute at most; absent in its first second. */
             rates?: components["schemas"]["Rates"];
             /**
              * Format: int64
@@ -7699,7 +7699,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What is due; empty, with a reason, when nothing was within the time. */
+            /** @description Checks that are due; empty, with a reason, when none was within the time. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["XRequestId"];
@@ -10274,7 +10274,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What it holds. */
+            /** @description Holdings of this broker in the topic. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["XRequestId"];

@@ -44,7 +44,7 @@ export function clusterHandlers(deps: ClusterDeps): HandlerTable<'getCluster' | 
   };
 }
 
-/** What anybody may know of a NameServer. */
+/** Public information about a NameServer. */
 export const nameserverInfo = ({
   address,
   reachable,

@@ -6,7 +6,7 @@ import type { Told } from '../../src/cluster/spread';
 import { homeAway, isAway } from '../homes';
 import type { GroupDeps } from './groups';
 
-/** What was done; `away`: the home, if it could not be asked. */
+/** Result of the change; `away`: the home, if it could not be asked. */
 export interface DoneHere<T> {
   readonly done: T;
   readonly away?: Told;

@@ -82,7 +82,7 @@ export function producerGroupHandlers(deps: ProducerGroupDeps): HandlerTable<Pro
   }
 }
 
-/** What a request may say of a producer group. */
+/** Settings of a producer group that a request may contain. */
 type Settings = NonNullable<BodyOf<'putProducerGroup'>>;
 
 const FIELDS = ['checkAfterMs', 'checkIntervalMs', 'maxChecks', 'webhook', 'description'] as const;

@@ -48,7 +48,7 @@ export function topicHandlers(deps: TopicDeps): HandlerTable<TopicOperations> {
       const { body } = call;
       checkName(body.name, '/name');
       const existing = broker.state.topicsByName.get(body.name)?.record;
-      // What is so already any of its brokers can say; the home may be away, or one of those that are named.
+      // Any broker of an existing topic can confirm it; the home may be away, or one of the named brokers.
       const isElsewhere = existing !== undefined && homeOf(existing) !== broker.name;
       const brokers = isElsewhere ? [] : await checkBrokers(deps, body.brokers);
       if (brokers.length > 0 && !brokers.includes(broker.name)) throw notAmongThem(broker, brokers);
@@ -146,7 +146,7 @@ export function tellTopic(deps: Pick<TopicDeps, 'broker' | 'spread'>, topic: Top
   return deps.spread.tell(others, [...definitions.topic(topic.name), ...definitions.groupsOf(topic.no)], waitMs);
 }
 
-/** What becomes of a topic whose list of brokers is to be this. Throws VALIDATION_FAILED when some come and others go. */
+/** Brokers that join and leave a topic when its list becomes `wanted`. Throws VALIDATION_FAILED when there are both. */
 function brokersChange(topic: Topic, wanted: readonly string[] | undefined) {
   const before = brokersIn(topic.partitions);
   const added = (wanted ?? []).filter((name) => !before.includes(name));

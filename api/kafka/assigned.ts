@@ -95,7 +95,7 @@ export class Assigned implements Reading {
     return woken.length === 0 ? woken : this.#gather(positions, woken, maxBytes, signal);
   }
 
-  /** What is there now of all partitions, behind what there is already: as much as there is room for. */
+  /** Adds the messages that all partitions have now to `already`, as many as there is room for. */
   async #gather(
     positions: readonly Position[],
     already: readonly NativeMessage[],

@@ -11,7 +11,7 @@ export interface Committer {
 }
 
 export interface Committed {
-  /** Those that were refused, with the reason. */
+  /** Offsets that were refused, with the reason. */
   readonly refused: readonly Refused[];
   readonly shortened: readonly Shortened[];
 }

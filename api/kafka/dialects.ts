@@ -54,7 +54,7 @@ export interface Dialect {
   readonly schemaIds: boolean;
   /** Whether records tell their time always, or only if the producer gave one. */
   readonly timestamps: 'always' | 'given';
-  /** What the name of a header is called, among the headers of a record that is read. */
+  /** Field with the name of a header, among the headers of a record that is read. */
   readonly headerName: 'key' | 'name';
   /** Whether base_uri has the port even if it is the usual one. */
   readonly explicitPort: boolean;

@@ -131,7 +131,7 @@ export class KafkaFace {
 
 const isV3 = ({ url }: IncomingMessage): boolean => V3.test(url ?? '');
 
-/** Who says so by a media type of this API, or by a dialect. */
+/** Whether the request names a media type of this API, or a dialect; never below /v1. */
 const isClient = ({ url, headers }: Request): boolean => !url.startsWith('/v1') && namesThisApi(headers);
 
 const namesThisApi = (headers: IncomingHttpHeaders): boolean =>

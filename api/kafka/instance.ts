@@ -106,7 +106,7 @@ export class Instance {
       this.#shortened.set(nameOfQueue(one.at), one);
   }
 
-  /** What its client is told of a committed offset: what it said itself, as long as that is what is stored. */
+  /** Committed offset as its client is told: that of its own commit, as long as that commit is what is stored. */
   toldOffset({ nextOffset, ...queue }: QueueOffset): number {
     const own = this.#shortened.get(nameOfQueue(queue));
     return own?.stored === nextOffset ? own.at.nextOffset : nextOffset;

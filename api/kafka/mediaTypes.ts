@@ -9,7 +9,7 @@ export type SchemaFormat = 'avro' | 'jsonschema' | 'protobuf';
 
 const FORMATS: readonly Format[] = ['binary', 'json', 'text'];
 const SCHEMA_FORMATS: readonly SchemaFormat[] = ['avro', 'jsonschema', 'protobuf'];
-/** What an instance can be created with. */
+/** Formats that an instance can be created with. */
 export const INSTANCE_FORMATS: readonly (Format | SchemaFormat)[] = [...FORMATS, ...SCHEMA_FORMATS];
 
 export const needsSchema = (format: Format | SchemaFormat): format is SchemaFormat =>

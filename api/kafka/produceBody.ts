@@ -81,8 +81,8 @@ export function readRecords(bytes: Buffer, format: Format, dialect: Dialect): Ou
 const FIELDS: ReadonlySet<string> = new Set(['key', 'value', 'partition', 'headers', 'timestamp']);
 
 /**
- * What is no record would be stored as one without a value, which deletes in Kafka's eyes: a misspelt field, or a value
- * without its envelope. All servers of this API refuse it.
+ * Refuses an object that is no record, as all servers of this API do: one with a misspelt field, or a value without its
+ * envelope. It would be stored as a record without a value, which is a deletion in Kafka.
  */
 function checkFields(record: object, i: number, { badRecord, valueRequired }: Dialect): void {
   const names = Object.keys(record);

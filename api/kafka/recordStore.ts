@@ -10,7 +10,7 @@ import type { Native, Sent } from './native';
 import { partitionsOf, type Partitions, type TopicFacts } from './partitions';
 import type { OutgoingRecord } from './produceBody';
 
-/** What became of a record. */
+/** Outcome of storing one record. */
 export type Outcome = Sent | { readonly error: KafkaFault };
 
 /** Sends what can be sent, in as few requests as the native bounds allow. */
@@ -56,7 +56,7 @@ function chunksOf(planned: readonly (OutgoingMessage | KafkaFault)[], outcomes: 
   return chunks;
 }
 
-/** What concerns the whole request concerns each of its records. */
+/** Sends one request. A failure of the whole request becomes the outcome of each of its records. */
 async function sendAll(
   native: Native,
   topic: string,

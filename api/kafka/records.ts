@@ -70,12 +70,12 @@ export function bytesOf(message: NativeMessage): number {
 
 /** Of one native read at most, as the contract has it. */
 const READ_BYTES = 8 * 1024 * 1024;
-/** What a native read counts beside keys and values: a thousand small messages have no more than this. */
+/** Bytes that a native read counts beside keys and values: a thousand small messages have no more than this. */
 const OVERHEAD_BYTES = 256 * 1024;
 /** Keys are stored as text, which is longer. An instance keeps what is read in vain, so it is not much. */
 const GROWTH = 1.25;
 
-/** What a native read is asked for to get `bytes` of keys and values: it counts messages as they are stored. */
+/** Byte limit of a native read that is to get `bytes` of keys and values: it counts messages as they are stored. */
 export const storedBytes = (bytes: number): number => Math.min(Math.ceil(bytes * GROWTH) + OVERHEAD_BYTES, READ_BYTES);
 
 const base64Bytes = (text: string): number => Buffer.byteLength(text, 'base64');

@@ -77,7 +77,7 @@ async function readInstance(native: Native, clock: Clock, call: KafkaCall, insta
     try {
       fitting = await page.add(messages);
     } catch (error) {
-      // Nobody gets any of them: the next call finds the same.
+      // None of these records is delivered: the next call finds the same ones.
       reading.giveBack([...taken, ...messages]);
       throw error;
     }

@@ -70,8 +70,8 @@ const placeOffsetsIn = (value: unknown, at: string): PlaceOffset[] =>
   }));
 
 /**
- * The offsets of a commit, in `offsets` or, as Redpanda has it, in `partitions`; undefined: all that was delivered. What
- * is neither is refused: a misspelt field must not commit what its sender did not mean.
+ * The offsets of a commit, in `offsets` or, as Redpanda has it, in `partitions`; undefined: all that was delivered.
+ * Other fields are refused: a misspelt field must not commit what its sender did not mean.
  */
 export function commitIn({ offsets, partitions, ...others }: Fields): PlaceOffset[] | undefined {
   const [unknown] = Object.keys(others);

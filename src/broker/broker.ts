@@ -92,7 +92,7 @@ export interface BrokerParts {
   readonly disk: DiskSpace;
   /** Calls the webhooks of producer groups. */
   readonly checkCaller: CheckCaller;
-  /** What others have seen of the data folder with this identity; asked once, before anybody is served. */
+  /** Asks NameServers how far they saw the data folder with this identity; called once, before any client is served. */
   readonly folderSeen?: (folderId: string) => Promise<Omit<FolderSeen, 'folderId'> | undefined>;
   /** The process must end: a write failed or an invariant broke. */
   readonly onFatal: (error: unknown) => void;

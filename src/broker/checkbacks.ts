@@ -368,7 +368,7 @@ export class Checkbacks {
     }
   }
 
-  /** Those that have settings of their own, by name, behind `after`. */
+  /** Producer groups that have settings of their own, by name, behind `after`. */
   list(after: string, limit: number): { groups: ProducerGroup[]; more: boolean } {
     const { producerGroups } = this.#core.state.halves;
     const names = [...producerGroups.keys()].filter((name) => name > after).sort();

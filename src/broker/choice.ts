@@ -106,7 +106,7 @@ export class Choice {
     });
   }
 
-  /** What lay from `from` to the queue's first message is gone, and nobody had it. */
+  /** Notes that the messages from `from` to the queue's first one are gone and were not handed out. */
   noteMoved(queue: Queue, from: number): void {
     if (from >= queue.min) return;
     this.moved.set(queue, { queue, from: Math.min(from, this.moved.get(queue)?.from ?? from), to: queue.min });
@@ -279,8 +279,8 @@ export class Chooser {
   }
 
   /**
-   * What the filter refuses right behind the last message taken is passed with it, as far as the index stands in memory:
-   * who receives just what is there leaves no lag.
+   * Passes over messages that the filter refuses right behind the last message taken, as far as the index is in memory:
+   * a receive of exactly the messages that match leaves no lag.
    */
   #passRefused(draft: Draft, end: number): void {
     const { desk, filter } = draft;

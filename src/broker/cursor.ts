@@ -141,8 +141,8 @@ export class CursorCodec {
 }
 
 /**
- * What a cursor says of positions, unproven: for whoever has to name what its own broker could not be asked about.
- * Undefined for what is no cursor.
+ * Positions in a cursor, not verified: for a caller that has to name positions whose broker could not be asked.
+ * Undefined if the text is no cursor.
  */
 export function cursorContent(
   text: string,

@@ -1,5 +1,5 @@
 /**
- * Queues that leave for good: of one topic from one broker, or of a whole broker. What goes is no deletion: the topic and
+ * Queues that leave for good: of one topic from one broker, or of a whole broker. Leaving is no deletion: the topic and
  * its groups live on other brokers, so no tombstone is left but that of a removed broker.
  */
 import { GantryError } from '../base/errors';
@@ -42,7 +42,7 @@ export function leaveTopic(state: BrokerState, applied: Applied<CommandOf<'leave
   return { ok: { topic: topic.record, changed: true } };
 }
 
-/** What speaks against a topic's leaving this broker. */
+/** Why a topic cannot leave this broker; undefined: it can. */
 export function departureRefusal(state: BrokerState, topic: TopicState): GantryError | undefined {
   const held = heldOf(state, topic);
   if (held.length === 0) return undefined;

@@ -6,7 +6,7 @@
 import type { Clock } from '../base/clock';
 import { LIMITS } from '../base/limits';
 
-/** What a disk says of itself and of this broker's journal on it; storage/diskSpace.ts asks the real one. */
+/** Use of a disk, and of this broker's journal on it; storage/diskSpace.ts measures the real one. */
 export interface DiskUse {
   /** Bytes used on the whole disk, by whomever. */
   readonly usedBytes: number;
@@ -24,7 +24,7 @@ export type Pressure =
   | { readonly kind: 'NONE' }
   /** So many bytes of the journal go. */
   | { readonly kind: 'TRIM'; readonly bytes: number }
-  /** What was trimmed before has not been given back yet. */
+  /** The space of an earlier trim has not been given back yet. */
   | { readonly kind: 'AWAITED' }
   /** Nothing goes: the journal is too small for it to help, or an earlier trim did not. */
   | { readonly kind: 'HELPLESS'; readonly neededBytes: number };
@@ -49,7 +49,7 @@ export class DiskPressure {
     this.#ratio = parts.ratio;
   }
 
-  /** What the numbers of one look mean. TRIM expects that the bytes are trimmed. */
+  /** Judges the numbers of one look. TRIM expects that the bytes are trimmed. */
   judge(use: DiskUse): Pressure {
     const total = use.usedBytes + use.availableBytes;
     const neededBytes = Math.ceil(use.usedBytes - this.#ratio * total);

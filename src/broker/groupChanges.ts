@@ -71,7 +71,7 @@ export function startSubscription(state: BrokerState, group: GroupState, topic: 
   for (const queue of state.topics.get(topic)!.queues) state.putOffset(group, topic, queue.queueId, start(queue));
 }
 
-/** What a request says of a group. */
+/** A group as a request describes it. */
 type WantedGroup = CommandOf<'putGroup'>['group'];
 
 function changeGroup(

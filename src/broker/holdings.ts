@@ -43,7 +43,7 @@ export function unreadIn(state: BrokerState, { record }: TopicState, asked: read
 export const queuesBehind = ({ record, queues }: TopicState, readQueues: number): readonly Queue[] =>
   queues.slice(readQueues, record.readQueues);
 
-/** What would be lost if a topic had no queues here any more; with it go the retries of groups that read nothing else here. */
+/** Data lost if a topic had no queues here any more, including the retries of groups that read nothing else here. */
 export function heldOf(state: BrokerState, topic: TopicState): Holding[] {
   const { no } = topic.record;
   const ending = [...state.groups.values()].filter(({ record }) => {
@@ -53,7 +53,7 @@ export function heldOf(state: BrokerState, topic: TopicState): Holding[] {
   return [...messagesOf(state, topic), ...ending.flatMap((group) => failedOf(state, group))];
 }
 
-/** What would be lost if this broker went. */
+/** Data lost if this broker went. */
 export function allHeld(state: BrokerState): Holding[] {
   const topics = [...state.topics.values()].filter(({ record }) => !isSystemTopic(record.name));
   const alone = topics.filter(({ record }) => brokersIn(record.partitions).length === 1);

@@ -104,7 +104,7 @@ export class LastDeliveries {
     for (const offset of open) if (!desk.entry(offset)) over.delete(offset);
   }
 
-  /** Those of them that nobody has, and about which nothing is being decided, become dead letters. */
+  /** Makes dead letters of the messages in `last` that no consumer has and about which nothing is being decided. */
   async bury(group: GroupState, last: readonly LastDelivery[]): Promise<void> {
     const failures = last.filter(({ message: { queue, queueOffset } }) => {
       const desk = this.#desks.of(group, queue);

@@ -117,7 +117,7 @@ export function applySettle(state: BrokerState, applied: Applied<CommandOf<'sett
   return { ok: results };
 }
 
-/** What a message is after it; undefined: done. */
+/** Entry of a message after a settlement; undefined: the message is done. */
 function settled(entry: LeaseEntry, item: Settlement, time: number): LeaseEntry | undefined {
   const { lease, groupHash } = entry;
   if (item.action === 'ACK') return undefined;

@@ -264,7 +264,7 @@ export class LeaseDesks {
     if (moved) this.wake(group);
   }
 
-  /** What counts as the last delivery may have changed. */
+  /** The rule for the last delivery may have changed: looks at all ready messages of the group again. */
   regroup(group: GroupState): void {
     for (const desk of this.#desks.get(group)?.values() ?? []) this.onOver(desk, desk.ready);
   }

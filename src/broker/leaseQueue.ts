@@ -29,8 +29,8 @@ export class LeaseQueue {
   /** The first offset that was never looked at. */
   next: number;
   /**
-   * What consumers that own the queue have committed, which may lie before the committed offset: that passes over what
-   * is done. By it a commit that is repeated is told from one backwards.
+   * Offset that consumers that own the queue have committed. It may lie before the committed offset, which passes over
+   * messages that are done. It tells a repeated commit from one backwards.
    */
   said: number | undefined;
   /** By offset, ascending: entries are only ever added behind the last one. */

@@ -439,7 +439,7 @@ export class Leases {
     return { messages, reason, lag, moved: [...(moved?.values() ?? [])], giveBack };
   }
 
-  /** What can be received now is in queues that may be read; what is out may be in others, too. */
+  /** Ready messages are in queues that may be read; messages in flight may be in others, too. */
   #lag(group: GroupState): ReceiveAnswer['lag'] {
     const queues = new Set(this.#queues(group));
     const lag = { ready: 0, inFlight: 0 };
@@ -469,8 +469,8 @@ export class Leases {
   }
 
   /**
-   * Nothing of what was chosen is taken. What the filter refused is recorded as done, at once when this is the `last` look
-   * of a receive, else within `dueMs`. `cleared`: something in the way of others is gone. `tells`: so is what was trimmed.
+   * Takes none of the chosen messages. Messages that the filter refused are recorded as done, at once when this is the
+   * `last` look, else within `dueMs`. `cleared`: something in the way of others is gone. `tells`: so are trimmed ones.
    */
   async #pass(
     group: GroupState,
@@ -517,7 +517,7 @@ export class Leases {
     );
   }
 
-  /** Whoever shortens its lease gives the message back: it was put off, unless it says otherwise. */
+  /** A client that shortens its lease gives the message back: it was put off, unless `countAttempt` says otherwise. */
   #extension(group: GroupState, item: Receipt, { invisibleMs, countAttempt }: Extension): Settlement {
     const queue = this.#core.state.topics.get(item.topic)?.queues[item.queueId];
     const left = queue && this.#desks.left(this.#desks.of(group, queue), item.offset, item.lease);

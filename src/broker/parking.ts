@@ -67,7 +67,7 @@ export class ParkingLot {
     this.#limits = limits;
   }
 
-  /** Nobody waits here any more: the process is about to stop. */
+  /** The process is about to stop: no request waits here any more. */
   get closed(): boolean {
     return this.#closed;
   }

@@ -279,7 +279,7 @@ export class Poller {
     }
   }
 
-  /** What was acknowledged under leases is done, wherever the committed offset is; not for a consumer that chose to read it. */
+  /** Messages acknowledged under leases are done, wherever the committed offset is, unless the consumer sought them. */
   #skip({ group, member }: Round, queue: Queue): ((offset: number) => number) | undefined {
     const next = group.leases.get(queueNumber(queue.topic, queue.queueId))?.walk();
     const until = member.sought.get(queue) ?? 0;

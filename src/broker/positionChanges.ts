@@ -170,7 +170,7 @@ export function resetOffsets(state: BrokerState, applied: Applied<CommandOf<'res
   return { ok: undefined };
 }
 
-/** What was written before this command is dropped when it is due; what it made visible already is passed over. */
+/** Drops retries written before this command: waiting ones when they are due; visible ones are passed over. */
 function dropRetries(state: BrokerState, group: GroupState, index: number): void {
   state.dropWaiting(group, positionOf(index, 0));
   for (const { topic, queueId, max } of state.topicsByName.get(retryTopicOf(group.record.name))?.queues ?? [])

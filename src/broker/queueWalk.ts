@@ -6,7 +6,7 @@ import type { Queue } from './queue';
 import type { QueueIndex } from './queueIndex';
 import type { Segment } from './segment';
 
-/** What a search needs of a walk; `segment`, `offset` and `position` are those of the present entry. */
+/** Walk along a queue, as a search uses it; `segment`, `offset` and `position` are those of the present entry. */
 export interface QueueWalk {
   readonly queue: Queue;
   readonly segment: Segment;

@@ -1,6 +1,6 @@
 /**
- * What goes through a broker per second, from counters that only say how much it was since the process started. They are
- * looked at now and then, with each heartbeat at the latest; a rate is over what has passed since one of these looks.
+ * Traffic of a broker per second, from counters that only give totals since the process started. It looks at the
+ * counters now and then, with each heartbeat at the latest; a rate covers the time since one of these looks.
  */
 import type { Clock } from '../base/clock';
 
@@ -51,7 +51,7 @@ export class Rates {
     const since = old.find(({ at }) => now - at <= LONGEST_MS) ?? old.at(-1);
     if (!since) return undefined;
     const traffic = this.#read();
-    // What a topic or group took along when it was deleted is not counted any more.
+    // The counts of a topic or group leave the totals when it is deleted: a total may fall.
     const rate = (what: keyof Traffic) => (Math.max(0, traffic[what] - since.traffic[what]) * 1000) / (now - since.at);
     return {
       messagesIn: rate('messagesIn'),

@@ -1,4 +1,4 @@
-/** What became of messages whose receipts do not count any more, and whether one of those that do may still be used. */
+/** Outcome of messages whose receipts are not valid any more, and whether a valid receipt may still be used. */
 import type { Tables } from '../../storage/tables';
 import type { GantryError } from '../base/errors';
 import { copiesOf, type Copy } from './copies';

@@ -18,7 +18,7 @@ export function removalOf({ state, chance, clock }: Core, name: string): BrokerR
   return deletionOf('BROKER', { name, id: chance.bytes(8).toString('hex'), version, deletedAt });
 }
 
-/** What a topic has on a broker. */
+/** Part of a topic that is on one broker. */
 export interface TopicPart {
   readonly topic: string;
   readonly queues: number;

@@ -9,7 +9,7 @@ import { LIMITS } from '../base/limits';
 import type { Log } from '../base/log';
 import type { FolderSeen } from '../nameserver/route';
 
-/** What was found at the start. */
+/** A restored backup as the start found it. */
 export interface RestoredBackup {
   /** The last command of the backup. */
   readonly journalEnd: number;

@@ -35,7 +35,7 @@ export interface RetentionOptions {
 /** Why messages were trimmed. */
 export type TrimReason = 'age' | 'disk';
 
-/** What besides messages is old. */
+/** Expired records other than messages. */
 interface LowMarks {
   readonly answerBucket: number;
   readonly decisionHour: number;
@@ -60,7 +60,7 @@ export class Retention {
   readonly #log: Log;
   readonly #pressure: DiskPressure;
   readonly #clockWatch: ClockWatch;
-  /** What the last look made of the disk, so that a change is told once. */
+  /** Pressure that the last look at the disk found, so that a change is logged once. */
   #pressed: Pressure['kind'] = 'NONE';
   /** Messages trimmed since the process started, by reason. */
   readonly trimmed: Record<TrimReason, number> = { age: 0, disk: 0 };

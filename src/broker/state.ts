@@ -66,11 +66,11 @@ export interface Listener {
 
 /** Failed messages of a group. */
 export interface GroupCounts {
-  /** Those that wait for their retry. */
+  /** Messages that wait for their retry. */
   readonly waiting: number;
   /** Dead letters. */
   readonly dead: number;
-  /** Those that wait and were written below this position were dropped: they do not come when they are due. */
+  /** Waiting messages written below this position were dropped: they are not delivered when they are due. */
   readonly droppedBelow?: number;
 }
 
@@ -462,7 +462,7 @@ export class BrokerState {
     });
   }
 
-  /** What waits for its retry and was written below this position does not come any more. */
+  /** Drops messages that wait for their retry and were written below this position. */
   dropWaiting(group: GroupState, droppedBelow: number): void {
     this.#putCounts(group, { ...group.counts, waiting: 0, droppedBelow });
   }

@@ -126,7 +126,7 @@ export function updateTopic(state: BrokerState, applied: Applied<UpdateCommand>)
   return { ok: { topic: topic.record, changed: true } };
 }
 
-/** What speaks against an update now; it is judged again when it is applied. */
+/** Why an update is refused now; undefined: it is not. It is judged again when it is applied. */
 export function updateRefusal(
   state: BrokerState,
   topic: TopicState,

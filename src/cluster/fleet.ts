@@ -118,7 +118,7 @@ export class Fleet {
     };
   }
 
-  /** Who is there and who is missing, by an answer to what was asked at `at`. */
+  /** Notes which brokers are live and which are missing, from the answer to a question asked at `at`. */
   #note(brokers: readonly LiveBroker[], at: number): void {
     for (const broker of brokers) this.#marks.set(broker.idMark, broker);
     const before = this.#live;

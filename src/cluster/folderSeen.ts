@@ -1,4 +1,4 @@
-/** What NameServers have seen of a data folder: asked before a broker serves anybody. */
+/** Asks NameServers how far they have seen a data folder, before a broker serves any client. */
 import type { Clock } from '../base/clock';
 import { LIMITS } from '../base/limits';
 import type { FolderSeen } from '../nameserver/route';

@@ -1,4 +1,4 @@
-/** What a front knows of the other parts of the cluster, as figures. */
+/** Metrics of the other parts of the cluster, as a front knows them. */
 import { gauge, single, type Registry } from '../base/metrics';
 import type { Fleet } from './fleet';
 

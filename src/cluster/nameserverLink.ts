@@ -282,7 +282,7 @@ export class NameserverLink {
   async #unregister(): Promise<void> {
     const { clock, log, peer, cluster, broker, brokerId, times } = this.#options;
     const address = this.#lastAddress;
-    // Who was refused has no place there; another broker that calls itself by the same address may have one.
+    // A refused registration leaves no entry there; another broker with the same address may have one.
     if (address === undefined || this.conflict !== undefined) return;
     try {
       await withDeadline(clock, times.stopMs, this.#ended.signal, (signal) =>

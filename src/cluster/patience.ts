@@ -134,8 +134,8 @@ export class Patience {
   }
 
   /**
-   * What the call brings. Rejects with `overdue` when the time is over (whatever the broker does then), and with what
-   * the call rejects with.
+   * Result of the call. Rejects with `overdue` when the time is over (whatever the broker does then), and with the
+   * error of the call.
    */
   async wait<T>(broker: string, waits: Waits, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const ms = this.#known.get(broker)?.ms ?? LEAST_MS;

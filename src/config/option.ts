@@ -382,7 +382,7 @@ export function appliesTo(key: Key, role: Role): boolean {
   return optionOf(key).roles.includes(role);
 }
 
-/** What counts in a process of this role when nobody sets the option, in words; empty where that is its default. */
+/** Value in a process of this role when the option is not set, in words; empty where that is its default. */
 export function unsetOf(key: Key, role: Role | undefined): string {
   const { unset, unsetFor } = optionOf(key);
   return (role && unsetFor[role]) ?? unset;

@@ -21,7 +21,7 @@ export interface Settings {
 }
 
 /**
- * Lets the strongest place win for each option and judges the winner. What is overridden is not judged. `hostName`: of
+ * Lets the strongest place win for each option and judges the winner. Overridden values are not judged. `hostName`: of
  * this machine, the name of a broker that was given none.
  */
 export function settle(role: Role, { flags, environment, file }: Places, hostName: string): Settings {

@@ -56,7 +56,7 @@ describe('a client that is no browser', () => {
 
   test.each(loopbacks)('may not ask a server at %s for another name of the public DNS', (host) => {
     for (const other of ['evil.example', 'evil.example.:8080']) refuses({ host, allowedHosts: [] }, other);
-    // Nobody outside can make a name without a dot lead here.
+    // A name without a dot cannot be made to lead here from outside.
     for (const own of ['127.0.0.1:80', 'localhost', 'x', 'broker:8080', '', undefined])
       takes({ host, allowedHosts: [] }, own);
     takes({ host, allowedHosts: ['dev.example'] }, 'dev.example:8080');

@@ -21,7 +21,7 @@ async function bench(): Promise<Bench> {
 const kinds = (t: Bench) => allHeld(t.state).map(({ kind, topic, group, messages }) => [kind, topic, group, messages]);
 const ALONE = ['ONLY_HERE', 'mail', undefined, 0];
 
-/** What is in memory, and what a start reads back. */
+/** Results of `look` in memory, after a crash and after a restart. */
 async function everywhere<T>(t: Bench, look: () => T): Promise<T[]> {
   const live = look();
   await t.crash();
@@ -30,8 +30,8 @@ async function everywhere<T>(t: Bench, look: () => T): Promise<T[]> {
   return [live, replayed, look()];
 }
 
-describe('what holds a broker', () => {
-  test('is unread, waits, is dead, or is undecided; what nobody has to read is not', async () => {
+describe('a message that holds a broker', () => {
+  test('is unread, waits, is dead, or is undecided; one that no group has to read does not hold it', async () => {
     const t = await bench();
     await t.send('mail', 'nobody reads this');
     expect(kinds(t)).toEqual([['ONLY_HERE', 'mail', undefined, 1]]);

@@ -34,14 +34,14 @@ const reset = async (
   const { steps: _, ...retries } = await t.rooms.positions.reset('billing', 'LATEST', more[0], false, more[1]);
   return retries;
 };
-/** What comes when all delays are over. */
+/** Bodies of the messages that come when all delays are over. */
 const comes = async (t: Bench) => {
   await t.clock.advance(DELAY_MS + 1);
   await t.settled();
   return bodies((await t.receive('billing', { max: 9 })).messages).sort();
 };
 
-test('what waits and what is dead is counted', async () => {
+test('waiting messages and dead letters are counted', async () => {
   const t = await failing({ maxAttempts: 1 });
   expect(counts(t)).toEqual({ waiting: 1, dead: 0 });
   const [retry] = (await t.receive()).messages;

@@ -30,7 +30,7 @@ async function away(t: Bench, ms: number): Promise<void> {
   await t.broker.start();
 }
 
-test.each(ENDS)('what was ready before a %s is ready after it, what was in flight is in flight', async (_, end) => {
+test.each(ENDS)('a message ready before a %s is ready after it, one in flight is in flight', async (_, end) => {
   const t = await shop();
   await t.send('orders', 'a', 'b', 'c');
   await t.receive('billing', { max: 1, invisibleMs: 1000 });

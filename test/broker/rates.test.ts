@@ -1,4 +1,4 @@
-/** What goes through per second. */
+/** Traffic of a broker per second. */
 import { Rates } from '../../src/broker/rates';
 import { ManualClock } from '../support/clock';
 
@@ -24,7 +24,7 @@ test('in the first second nobody can tell; then it is since the start', async ()
   expect(rates.perSecond()).toEqual({ messagesIn: 100, messagesOut: 200, bytesIn: 1000, bytesOut: 2000 });
 });
 
-test('what was over a minute ago does not count, as long as somebody looked since', async () => {
+test('traffic of over a minute ago does not count if there was a look since', async () => {
   const { rates, pass } = setup();
   await pass(30, 3000);
   rates.note();

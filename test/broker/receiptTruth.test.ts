@@ -1,6 +1,6 @@
 /**
- * What is answered about a receipt is true of its message at that moment, whatever happened in between: what is
- * acknowledged stays away, what failed or was extended comes again, and a refusal says why.
+ * An answer about a receipt is true of its message at that moment, whatever happened in between: an acknowledged
+ * message stays away, a failed or extended one comes again, and a refusal says why.
  */
 import { decodeMessage } from '../../src/broker/message';
 import { at, codeOf, NAME, setup, stopBrokers, type TestBroker } from '../support/broker';
@@ -26,7 +26,7 @@ const reset = (t: Bench, to: 'EARLIEST' | 'LATEST' | { offset: number }) =>
 const ended = (t: Bench) => t.clock.advance(INVISIBLE_MS + 1).then(() => t.settled());
 const leave = (t: Bench) => t.rooms.groups.leave('billing', 'c1');
 
-/** What happened, and whether its verbs succeed, or why they do not; `comes`: whether the message comes again when they do not. */
+/** An event, and whether each verb succeeds after it, or why not; `comes`: whether the message comes again if not. */
 interface Case {
   readonly happened: (t: Bench, handed: Handed, giveBack: () => void) => Promise<unknown>;
   readonly ack: true | RegExp;

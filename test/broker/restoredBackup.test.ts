@@ -37,7 +37,7 @@ test('indexes that were seen are never used again, and it is told', async () => 
   );
 });
 
-test('what was kept is read and acknowledged, and new messages follow it, over restarts and crashes', async () => {
+test('kept messages are read and acknowledged, and new messages follow them, over restarts and crashes', async () => {
   const t = await used();
   await restored(t);
   await t.send('orders', 'd');

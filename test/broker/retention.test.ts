@@ -137,7 +137,7 @@ describe('by age', () => {
     expect(minima(t)[0]).toEqual([4, 4]);
   });
 
-  test('what is old by the time that has surely passed goes, whatever the wall clock says', async () => {
+  test('messages old by the time that has surely passed are deleted, whatever the wall clock says', async () => {
     const t = await hours(4);
     t.clock.jumpTo(t.clock.now() + 100 * HOUR);
     await look(t);

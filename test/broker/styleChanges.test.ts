@@ -75,7 +75,7 @@ describe('from leases to consumers and back', () => {
     expect(await t.receive()).toMatchObject({ messages: [], reason: 'CAUGHT_UP' });
   });
 
-  test('what a consumer does not commit comes under leases, and only that', async () => {
+  test('messages that a consumer does not commit come under leases, and no others', async () => {
     const t = await shop();
     await t.send('orders', ...numbered(6));
     await lease(t, ['m1', 'm2', 'm4']);
@@ -253,7 +253,7 @@ describe('from leases to consumers and back', () => {
     expect(t.committed()).toEqual([1]);
   });
 
-  test('who owned a queue once is no consumer any more when leases run and the broker starts anew', async () => {
+  test('a former owner of a queue is no consumer any more when leases run and the broker starts anew', async () => {
     const t = await shop({}, 2);
     await t.join();
     leave(t);
@@ -279,7 +279,7 @@ describe('from leases to consumers and back', () => {
   });
 });
 
-test('whatever styles follow each other: what is acknowledged or committed never comes again, and nothing is lost', async () => {
+test('in any order of styles, acknowledged and committed messages never come again, and nothing is lost', async () => {
   for (let seed = 1; seed <= 15; seed++) {
     const chance = seededChance(seed);
     const below = (bound: number) => chance.below(bound);

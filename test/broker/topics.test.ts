@@ -189,7 +189,7 @@ describe('changing a topic', () => {
       expect(shown()).toEqual([{ lag: 0 }, { lag: 0, stranded: 1 }]);
       expect(await t.receive()).toMatchObject({ messages: [], reason: 'CAUGHT_UP' });
       expect(shown()).toEqual([{ lag: 0 }, { lag: 0, stranded: 1 }]);
-      // What is hidden already is in nobody's way.
+      // Queues that are hidden already do not prevent an update.
       await update(t, { description: 'smaller', keepsUnread: true });
       await t.restart();
       await update(t, { readQueues: 2, writeQueues: 2 });

@@ -42,7 +42,7 @@ test('a receive that waits is ended when reading is taken away', async () => {
   expect(await refused).toBe('NO_PERMISSION');
 });
 
-test('what was leased before is acknowledged, and its attempt asked for again', async () => {
+test('a message that was leased before is acknowledged, and its attempt is asked for again', async () => {
   const t = await shop();
   await t.send('orders', 'x');
   const [message] = (await t.receive('billing', { attemptId: 'once' })).messages;

@@ -12,7 +12,7 @@ interface Shown {
   readonly value: unknown;
 }
 
-/** What is data, and not part of the document's own structure. */
+/** Keys whose values are data, and not part of the document's own structure. */
 const DATA = new Set(['example', 'examples', 'default', 'value', 'x-path', 'enum']);
 
 function shownIn(part: unknown, where: string): Shown[] {

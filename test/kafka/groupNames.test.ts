@@ -58,7 +58,7 @@ test.each(['app:orders', 'me@host', 'two words', ' ', 'größe/😀', '~3A', '%D
   },
 );
 
-test('what is no name is refused', async () => {
+test('an invalid name is refused', async () => {
   expect(await rest.post('/consumers/a%0Ab')).toMatchObject({ status: 400, body: { error_code: 400 } });
   expect(await rest.post(`/consumers/${':'.repeat(41)}`)).toMatchObject({ status: 422, body: { error_code: 422 } });
   expect((await rest.post(`/consumers/${':'.repeat(40)}`)).status).toBe(200);

@@ -1,4 +1,4 @@
-/** What the own test suites of the four servers of this API ask for: a row each, for every dialect, over real HTTP. */
+/** Requests of the own test suites of the four servers of this API: a row each, for every dialect, over real HTTP. */
 import type { Http } from '../support/http';
 import { BINARY_V2, JSON_V2, startSite, V2, type Kafka } from '../support/kafka';
 import { alike, codeOf, row, testRows, type Client, type Row } from '../support/kafkaDialects';

@@ -196,7 +196,7 @@ describe('a batch', () => {
   });
 });
 
-describe('what there is', () => {
+describe('resources', () => {
   test('clusters, topics and partitions, with links behind the prefix of a proxy', async () => {
     const headers = { 'x-forwarded-prefix': '/rest', 'x-forwarded-host': 'kafka.example' };
     const { body } = await rest.get('/v3/clusters', { headers });
@@ -219,7 +219,7 @@ describe('what there is', () => {
     expect((await rest.get('/v3/clusters/any')).body).toMatchObject({ cluster_id: 'any' });
   });
 
-  test('what is missing has its code, and other methods are named', async () => {
+  test('a missing resource has its code, and other methods are named', async () => {
     expect((await rest.get('/v3/clusters/any/topics/none')).body).toMatchObject({ error_code: 40403 });
     expect((await rest.get('/v3/clusters/any/topics/orders/partitions/9')).body).toMatchObject({ error_code: 40402 });
     expect(await rest.get('/v3/nothing')).toMatchObject({ status: 404, type: JSON_TYPE });

@@ -39,7 +39,7 @@ async function fromBrowser(method: string, path: string, parts: KafkaParts = {})
   return reply;
 }
 
-/** What it shows of a topic: it tries one format after the other until one of them can be read. */
+/** A topic as kafka-topics-ui shows it: it tries one format after the other until one of them can be read. */
 async function view(topic: string, where: 'beginning' | 'end' = 'beginning') {
   const tried: string[] = [];
   for (const format of ['avro', 'json', 'binary']) {

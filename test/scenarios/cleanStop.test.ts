@@ -1,6 +1,7 @@
 /**
- * A broker is stopped cleanly, again and again, while a gateway sends to it: whatever a client hears is true. What can be
- * stored elsewhere is; what belongs to the broker that stops is refused as not stored; no outcome is unknown.
+ * A broker is stopped cleanly, again and again, while a gateway sends to it: every answer to a client is true. A
+ * message that can be stored elsewhere is; a request for the broker that stops is refused as not stored; no outcome is
+ * unknown.
  */
 import type { Http } from '../support/http';
 import { eventually, Stage, type Program } from './program';
@@ -38,7 +39,7 @@ class Cluster {
   }
 }
 
-/** What clients heard, by what they asked for. */
+/** Outcomes that clients saw, by kind of request. */
 class Load {
   readonly #client: Http;
   readonly heard = new Map<string, Map<string, number>>();
@@ -126,7 +127,7 @@ test('no clean stop leaves a client without a true answer', async () => {
   const heard = Object.fromEntries([...load.heard].map(([what, outcomes]) => [what, [...outcomes.keys()].sort()]));
   expect(heard['send']).toEqual(['OK']);
   expect(heard['receive']).toEqual(['OK']);
-  // What belongs to the broker that is away is refused before anything is done.
+  // A request for the broker that is away is refused before anything is done.
   for (const what of ['in order', 'ack'])
     expect([what, heard[what]!.filter((outcome) => outcome !== 'OK' && !/^(503|207)/.test(outcome))]).toEqual([
       what,

@@ -1,4 +1,4 @@
-/** What the answers about a group promise: nothing is left out, and what was received can be given back as it is. */
+/** Promises of the answers about a group: nothing is left out, and a received value can be given back as it is. */
 import { http, type Http } from '../support/http';
 import { contract, Standalone } from '../support/node';
 

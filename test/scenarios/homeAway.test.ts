@@ -1,5 +1,5 @@
 /**
- * The home of a topic is away. What exists is confirmed by the topic's other brokers, what is new is created without it,
+ * The home of a topic is away. The topic's other brokers confirm definitions that exist and create new ones without it,
  * and a change says which broker it waits for. When the home is back it knows what was created meanwhile.
  */
 import { HOP_HEADER } from '../../api/operation';

@@ -15,7 +15,7 @@ export { eventually };
 
 const ROOT = resolve(__dirname, '../..');
 const MAIN = join(ROOT, 'dist/src/main.js');
-/** Nobody has to look away before it stops; a flag says otherwise. */
+/** No client has to turn to another process before it stops; a flag overrides this. */
 const AT_ONCE = { GANTRY_DRAIN_MS: '0' };
 export interface Exit {
   readonly code: number | null;

@@ -1025,7 +1025,7 @@ describe('rule 20 and the root of every port', () => {
         checks: expect.arrayContaining([expect.objectContaining({ name: 'draining', ok: false })]),
       });
       expect((await other.call('livez')).status).toBe(200);
-      // Draining means: send elsewhere. What comes is still served, and told to come no more.
+      // Draining means: send elsewhere. A request that still comes is served, and its client told to send no more.
       const served = await other.call('listTopics');
       expect([served.status, served.headers['connection'], served.headers['gantry-stopping']]).toEqual([
         ...[200, 'close', 'true'],

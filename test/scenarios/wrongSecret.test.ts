@@ -102,7 +102,7 @@ test('a broker with another secret is not ready and says why; others do not list
   expect(brokers.map((one) => one.broker)).toEqual(['a']);
 });
 
-describe('what comes and goes', () => {
+describe('a process that comes or goes', () => {
   test('is in the figures and, once each, in the log of gateway and NameServer', async () => {
     const program = await start('gateway', '--cluster-secret', SECRET);
     const gateway = await clientOf(program);

@@ -210,9 +210,9 @@ export class TestBroker<C extends Clock> {
   used: number | Error = 0.1;
   /** Bytes of the disk that the journal takes. */
   journalBytes = 40 * GIB;
-  /** What was logged, with the fields of each line. */
+  /** Lines of the log, with the fields of each. */
   readonly logged: { level: string; msg: string; [field: string]: unknown }[] = [];
-  /** What NameServers have seen of the folder. */
+  /** How far NameServers have seen the folder. */
   folderSeen: { epoch: number; journalEnd: number } | undefined;
   /** What the webhooks of producer groups answer. */
   checkCaller = NOBODY_ANSWERS;

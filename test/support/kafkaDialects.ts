@@ -16,7 +16,7 @@ export interface Site {
 let names = 0;
 export const next = (word: string) => `${word}-${names++}`;
 
-/** What a client of one of the servers does. */
+/** A client of one of the servers. */
 export class Client {
   readonly dialect: string;
   readonly group = next('group');

@@ -1,7 +1,7 @@
 /** Measures, before the first test, by how much everything may take longer here than on a fast machine that is idle. */
 import { availableParallelism, loadavg } from 'node:os';
 
-/** What the loop below takes on a machine that is fast enough and has nothing else to do, milliseconds. */
+/** Time of the loop below on a machine that is fast enough and has nothing else to do, milliseconds. */
 const EXPECTED_MS = 15;
 const ROUNDS = 2e7;
 const MOST = 8;

@@ -1,6 +1,6 @@
 /**
- * Producing by version 3 of this API: a request streams records, its answer the report of each, in order. What goes wrong
- * with one record is in its report, as `error_code`; the status is 200 as soon as the request is taken.
+ * Producing by version 3 of this API: a request streams records, its answer the report of each, in order. A fault of
+ * one record is in its report, as `error_code`; the status is 200 as soon as the request is taken.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../../../src/base/clock';
@@ -24,7 +24,7 @@ const MOST_ENTRIES = 10;
 const ID_CHARACTERS = 80;
 const JSON_TYPE = 'application/json';
 
-/** What became of a record, without its `error_code` of 200. */
+/** Outcome of one record, without its `error_code` of 200. */
 type Report = Readonly<Record<string, unknown>> | KafkaFault;
 
 export function recordsHandlers(native: Native, clock: Clock): KafkaHandlers<'produceRecords' | 'produceRecordsBatch'> {

@@ -225,7 +225,7 @@ export class Company extends Front {
     return this.make(id, parts).answer;
   }
 
-  /** What comes of the work, however much time it takes; answers how much that was, too. */
+  /** Result of the work, however much time it takes, and that time in milliseconds. */
   async timed<T>(work: Promise<T>): Promise<{ result: T; ms: number }> {
     const started = this.manual.monotonic();
     let done = false;

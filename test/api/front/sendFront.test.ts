@@ -574,7 +574,7 @@ describe('a broker that knows newer partitions', () => {
   });
 });
 
-describe('what belongs to a broker that hangs', () => {
+describe('a send to a broker that hangs', () => {
   const hung = () => {
     const t = new SendBench();
     t.broker(HOME).network = 'HUNG';

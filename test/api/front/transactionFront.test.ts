@@ -98,7 +98,7 @@ describe('by its id', () => {
   });
 });
 
-test('what belongs to a broker that hangs is refused soon once one call hung there, a question, too', async () => {
+test('a request for a broker that hangs is refused soon once one call hung there, a query, too', async () => {
   const t = new TransactionBench();
   const path = { transactionId: t.broker('b').idOf(7) };
   t.broker('b').network = 'HUNG';
