@@ -52,7 +52,7 @@ test(`what was answered is found and traced, ${ROUNDS} kills long (seed ${SEED})
     await expectAllFound(child, ledger);
     await expectTraced(child, ledger);
   }
-  expect(ledger.sent.size).toBeGreaterThan(100);
+  expect(ledger.sent.size).toBeGreaterThan(30);
   expect(new Set([...ledger.failed.values()].map(({ status }) => status))).toEqual(new Set(['WAITING_RETRY', 'DEAD']));
   await child.stop();
 });
