@@ -21,10 +21,11 @@ export function readTime(value: unknown): Read {
   if (typeof value !== 'number' || !Number.isInteger(value)) return { detail: `must be an integer, ${ADVICE}` };
   if (value < 0) return { detail: 'must be >= 0' };
   if (value > Number.MAX_SAFE_INTEGER) return { detail: `must be <= ${Number.MAX_SAFE_INTEGER}` };
-  if (value >= SECONDS.from && value < SECONDS.to)
-    return { detail: 'is in milliseconds since 1970, and these seem to be seconds: × 1000' };
+  if (isSeconds(value)) return { detail: 'is in milliseconds since 1970, and these seem to be seconds: × 1000' };
   return { time: value };
 }
+
+const isSeconds = (time: number): boolean => time >= SECONDS.from && time < SECONDS.to;
 
 const ADVICE = 'milliseconds since 1970, or a time as RFC 3339 writes it: 2026-01-15T12:00:00Z';
 
@@ -34,7 +35,9 @@ function readText(text: string): Read {
   const time = day === undefined ? NaN : Date.parse(`${day}T${clock!}${fraction}${offset!.toUpperCase()}`);
   // Date.parse takes the 30th of February for the 2nd of March.
   const isDay = () => new Date(`${day!}T00:00:00Z`).toISOString().startsWith(day!);
-  return time >= 0 && isDay() ? { time } : { detail: `must be ${ADVICE}` };
+  if (!(time >= 0 && isDay())) return { detail: `must be ${ADVICE}` };
+  if (isSeconds(time)) return { detail: 'lies before 2001: it seems to be made of seconds, read as milliseconds' };
+  return { time };
 }
 
 /** Whether a parameter's schema is a time; its text is left to the keyword. */

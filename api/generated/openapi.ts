@@ -4076,7 +4076,7 @@ export interface components {
         PurgeRequest: {
             /**
              * Format: int64
-             * @description Messages stored earlier than this time go, in milliseconds since 1970.
+             * @description Messages stored earlier than this time go, in milliseconds since 1970 or as RFC 3339 text.
              */
             before?: number;
             /**

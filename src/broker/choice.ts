@@ -346,13 +346,16 @@ export class Chooser {
     return Math.max(draft.next, draft.seenTo);
   }
 
-  /** What the filter says to each record. What came back when no effort is left is taken: it was wanted when it was first handed out. */
+  /** Whether the group wants each record: by its filter, or because it was handed out before. */
   async #wanted(draft: Draft, records: readonly (Buffer | undefined)[], effort: Effort): Promise<boolean[]> {
-    const { filter, offsets, fresh } = draft;
+    const { desk, filter, offsets, fresh } = draft;
     const wanted: boolean[] = [];
     for (let i = 0; i < records.length; i++) {
       const record = records[i];
-      const decided = !filter || (filter.byRecord && (fresh.has(offsets[i]!) || effort.spent));
+      const offset = offsets[i]!;
+      // A message that was delivered once is delivered again, or is dead: a filter that changed since does not lose it.
+      const delivered = (desk.entry(offset)?.attempt ?? 0) > 0;
+      const decided = !filter || delivered || (filter.byRecord && (fresh.has(offset) || effort.spent));
       wanted.push(record !== undefined && (decided || filter.matches(record)));
       if (filter?.byRecord && !decided && effort.due) await effort.pause();
     }

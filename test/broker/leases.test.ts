@@ -741,14 +741,14 @@ describe('filters', () => {
     expect(bodies((await t.receive()).messages)).toEqual(['needle']);
   });
 
-  test('what came back and is not wanted any more is done with', async () => {
+  test('a message that came back is handed out again, wanted or not: it was delivered once', async () => {
     const t = await shop();
     await t.send('orders', tagged('x', 'a'), tagged('y', 'b'), tagged('x', 'c'));
     await t.receive('billing', { invisibleMs: 1000 });
     await t.group('billing', { filter: { type: 'TAG', expression: 'y' } });
     await t.clock.advance(1001);
-    const answer = await t.receive('billing', { max: 1, waitMs: 1000 });
-    expect(bodies(answer.messages)).toEqual(['b']);
+    const answer = await t.receive('billing', { max: 3 });
+    expect(bodies(answer.messages)).toEqual(['a', 'b', 'c']);
     await ack(t, ...handlesOf(answer));
     expect(await t.receive()).toMatchObject({ messages: [], lag: { ready: 0, inFlight: 0 } });
     expect(committed(t)).toBe(3);

@@ -159,15 +159,6 @@ const CASES: Record<string, Case> = {
     ...all(/reset/),
     comes: true,
   },
-  'the filter leaves it out now': {
-    happened: (t) =>
-      t
-        .group('billing', { filter: { type: 'TAG', expression: 'red' } })
-        .then(() => ended(t))
-        .then(() => t.receive()),
-    ...onlyAck(/acknowledged already/),
-    comes: false,
-  },
 };
 
 /** Bodies and attempts of everything that comes in the next minutes. */

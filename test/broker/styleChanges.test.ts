@@ -46,6 +46,22 @@ async function ack(t: Bench, ...handles: string[]): Promise<(string | undefined)
 const attemptsOf = (messages: readonly Delivery[]) => messages.map(({ attempt }) => attempt);
 const progress = (t: Bench) => t.rooms.positions.offsets('billing').queues[0]!;
 
+test('a message that was delivered comes again, though the filter of its group does not want it any more', async () => {
+  for (const ordered of [false, true]) {
+    const t = await shop({ ordered });
+    await t.send('orders', ...numbered(3).map((body) => ({ body, tag: 'a' })));
+    const handles = await lease(t, ['m1', 'm2']);
+    await t.group('billing', { ordered, filter: { type: 'TAG', expression: 'b' } });
+    const { messages } = await t.receive('billing', { invisibleMs: 1000 });
+    expect([bodies(messages), attemptsOf(messages)]).toEqual([['m0'], [2]]);
+    expect(await ack(t, handles.get('m0')!)).toEqual(['LATE_ACK']);
+    await t.clock.advance(1001);
+    await t.group('billing', { ordered });
+    expect(bodies((await t.receive()).messages)).toEqual(['m0']);
+    await stopBrokers();
+  }
+});
+
 describe('from leases to consumers and back', () => {
   test('a join and a leave forget nothing', async () => {
     const t = await shop();
