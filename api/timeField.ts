@@ -36,7 +36,6 @@ function readText(text: string): Read {
   // Date.parse takes the 30th of February for the 2nd of March.
   const isDay = () => new Date(`${day!}T00:00:00Z`).toISOString().startsWith(day!);
   if (!(time >= 0 && isDay())) return { detail: `must be ${ADVICE}` };
-  if (isSeconds(time)) return { detail: 'lies before 2001: it seems to be made of seconds, read as milliseconds' };
   return { time };
 }
 

@@ -18,6 +18,7 @@ test.each<[unknown, number]>([
   ['2026-01-15T13:30:00 01:30', NOON],
   ['2026-01-15T07:00:00-05:00', NOON],
   ['1970-01-01T00:00:00Z', 0],
+  ['1999-12-31T23:59:59Z', Date.UTC(1999, 11, 31, 23, 59, 59)],
   ['2001-01-01T00:00:00Z', Date.UTC(2001, 0, 1)],
   ['2028-02-29T00:00:00Z', Date.UTC(2028, 1, 29)],
 ])('%j is a time', (given, time) => {
@@ -34,8 +35,6 @@ test.each<readonly [unknown, string]>([
   [NOON / 1000, 'seem to be seconds'],
   [1e9, 'seem to be seconds'],
   [Date.UTC(2001, 0, 1) - 1, 'seem to be seconds'],
-  ['1999-12-31T23:59:59Z', 'before 2001'],
-  ['1970-01-21T10:00:00Z', 'before 2001'],
   ...['', String(NOON), 'now', '2026-01-15', '2026-01-15T12:00:00', '2026-01-15T12:00Z', '2026-02-30T00:00:00Z'].map(
     (text) => [text, 'RFC 3339'] as const,
   ),
